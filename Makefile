@@ -1,0 +1,58 @@
+# Every target is also a plain command; see README.md. The one environment is made by whichever target comes first.
+PYTHON ?= python3.11
+VENV := .venv
+DEVICE_VENV := .venv-device
+BIN := $(VENV)/bin
+WORK ?= work/demo
+PIP := -m pip --disable-pip-version-check --no-input
+# torch comes first and pinned: a CPU build where one is offered; `make TORCH_INDEX=URL` takes it and torchvision from URL.
+TORCH_INDEX ?=
+TORCH := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX) $(shell grep -E '^torch(vision)?==' constraints.txt),$(shell grep '^torch==' constraints.txt))
+EXTRAS := device,onnx,train,convert,cloud,dev
+
+.PHONY: demo test test-all lint proto bench dist clean
+.DEFAULT_GOAL := test
+
+$(VENV)/.made: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "edgeloop needs Python 3.11: install it, or run 'make PYTHON=/path/to/python3.11'" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) install -q -c constraints.txt setuptools wheel
+	$(BIN)/python $(PIP) install -q -c constraints.txt $(TORCH)
+	$(BIN)/python $(PIP) install -q -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+# What a device has: no torch, no training, no conversion.
+$(DEVICE_VENV)/.made: pyproject.toml constraints.txt
+	test -x $(DEVICE_VENV)/bin/python || $(PYTHON) -m venv $(DEVICE_VENV)
+	$(DEVICE_VENV)/bin/python $(PIP) install -q -c constraints.txt setuptools wheel
+	$(DEVICE_VENV)/bin/python $(PIP) install -q -c constraints.txt -e ".[device,onnx]"
+	@touch $@
+
+demo: $(VENV)/.made $(DEVICE_VENV)/.made
+	$(BIN)/edgeloop demo --work $(WORK)
+
+test: $(VENV)/.made $(DEVICE_VENV)/.made
+	$(BIN)/python -m pytest -m "not slow and not data and not faults and not gpu and not browser and not arm64 and not server" --cov --cov-report=term --cov-fail-under=90
+
+test-all: $(VENV)/.made $(DEVICE_VENV)/.made
+	$(BIN)/python -m pytest -m "slow or data or faults or gpu or browser or arm64 or server"
+	$(DEVICE_VENV)/bin/python -m device_tests --device local
+
+lint: $(VENV)/.made
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python proto/generate.py --check
+
+proto: $(VENV)/.made
+	$(BIN)/python proto/generate.py
+
+bench: $(VENV)/.made
+	$(BIN)/python -m benchmarks.frame_path "$$(ls -d $(WORK)/store/bundles/*-v2-* | grep -v random | head -n 1)"
+
+dist: $(VENV)/.made
+	$(BIN)/python -m pip wheel -q --no-deps -w dist .
+
+clean:
+	rm -rf $(VENV) $(DEVICE_VENV) work dist build *.egg-info

@@ -1,0 +1,69 @@
+"""Which model file to run, and which runtime opens it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from edge.backends.base import InferenceBackend
+from edge.bundle.manifest import ArtifactFormat, ArtifactSpec, StageSpec
+from edge.errors import MissingExtraError, UsageError
+
+_RUNTIMES = {
+    ArtifactFormat.TFLITE: ("ai_edge_litert", "tflite_runtime"),
+    ArtifactFormat.ONNX: ("onnxruntime",),
+}
+
+
+def open_backend(path: Path, format: ArtifactFormat, *, threads: int = 1) -> InferenceBackend:  # noqa: A002
+    """Loads a model into its runtime.
+
+    Args:
+        path: The model file.
+        format: Its format.
+        threads: Processor threads the runtime may use.
+
+    Raises:
+        UsageError: `threads` is below 1.
+        MissingExtraError: The runtime is not installed.
+        BackendError: The runtime refuses the file.
+    """
+    if threads < 1:
+        raise UsageError(f"threads must be at least 1, found {threads}")
+    match format:
+        case ArtifactFormat.TFLITE:
+            from edge.backends.tflite import TfliteBackend
+
+            return TfliteBackend(path, threads=threads)
+        case ArtifactFormat.ONNX:
+            from edge.backends.onnx import OnnxBackend
+
+            return OnnxBackend(path, threads=threads)
+
+
+def runtime_installed(format: ArtifactFormat) -> bool:  # noqa: A002
+    """Whether a runtime for this format can be imported; imports nothing."""
+    return any(importlib.util.find_spec(module) is not None for module in _RUNTIMES[format])
+
+
+def choose_artifact(stage: StageSpec, *, wanted: str | None = None) -> ArtifactSpec:
+    """Picks the model file of a stage that this machine runs.
+
+    Args:
+        stage: Its artifacts come in order of preference.
+        wanted: A file name or a format (`tflite`, `onnx`); None for the first whose runtime is installed.
+
+    Raises:
+        UsageError: No artifact is called `wanted`.
+        MissingExtraError: No runtime for it is installed.
+    """
+    candidates = [item for item in stage.artifacts if wanted in (None, item.file, item.format.value)]
+    if not candidates:
+        known = ", ".join(f"{item.file} ({item.format.value})" for item in stage.artifacts)
+        raise UsageError(f"stage {stage.name!r} has no artifact {wanted!r}", hint=f"choose one of: {known}")
+    for item in candidates:
+        if runtime_installed(item.format):
+            return item
+    format_ = candidates[0].format
+    library = {ArtifactFormat.TFLITE: "ai-edge-litert", ArtifactFormat.ONNX: "onnxruntime"}[format_]
+    raise MissingExtraError(library, format_.value)

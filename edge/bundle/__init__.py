@@ -1,0 +1,1 @@
+"""The bundle: manifest, reader, archive, golden vectors."""

@@ -1,0 +1,101 @@
+"""Whether a manifest makes sense as a whole: pure checks between fields; each field alone is checked by its type."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from edge.bundle.manifest import (
+    MANIFEST_NAME,
+    MEASUREMENTS_NAME,
+    BundleManifest,
+    OutputKind,
+    StageSpec,
+    Task,
+    Verdict,
+)
+from edge.errors import FormatError
+
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+
+
+def check_manifest(manifest: BundleManifest, *, where: str = MANIFEST_NAME) -> None:
+    """Refuses manifests whose fields contradict each other.
+
+    Args:
+        manifest: Read field by field already.
+        where: Name of the file, for errors.
+
+    Raises:
+        FormatError: One line that names the field.
+    """
+    if not _NAME.match(manifest.name):
+        raise FormatError(f"{where}: name must be letters, digits, '.', '_' and '-', found {manifest.name[:100]!r}")
+    if manifest.version < 1:
+        raise FormatError(f"{where}: version must be at least 1, found {manifest.version}")
+    _check_labels(manifest, where)
+    _check_files(manifest, where)
+    if not manifest.stages:
+        raise FormatError(f"{where}: stages must hold at least one stage")
+    _require_unique((stage.name for stage in manifest.stages), f"{where}: stages", "stage")
+    for position, stage in enumerate(manifest.stages):
+        _check_stage(manifest, stage, f"{where}: stages[{position}]")
+    _check_task(manifest, where)
+    _check_references(manifest, where)
+
+
+def _check_labels(manifest: BundleManifest, where: str) -> None:
+    if not manifest.labels:
+        raise FormatError(f"{where}: labels must not be empty")
+    for label in manifest.labels:
+        if not label.strip() or not label.isprintable():
+            raise FormatError(f"{where}: labels must be printable names, found {label[:100]!r}")
+    _require_unique(manifest.labels, f"{where}: labels", "label")
+
+
+def _check_files(manifest: BundleManifest, where: str) -> None:
+    """Names differ even where a file system ignores case."""
+    _require_unique((entry.name.lower() for entry in manifest.files), f"{where}: files", "name")
+    for entry in manifest.files:
+        if entry.name.lower() in (MANIFEST_NAME, MEASUREMENTS_NAME):
+            raise FormatError(f"{where}: files must not list {entry.name!r}")
+
+
+def _check_stage(manifest: BundleManifest, stage: StageSpec, where: str) -> None:
+    names = {entry.name for entry in manifest.files}
+    if not stage.artifacts or not stage.outputs:
+        raise FormatError(f"{where}: needs at least one artifact and one output")
+    _require_unique((output.name for output in stage.outputs), f"{where}.outputs", "name")
+    _require_unique((artifact.file for artifact in stage.artifacts), f"{where}.artifacts", "file")
+    for artifact in stage.artifacts:
+        if artifact.file not in names:
+            raise FormatError(f"{where}.artifacts: {artifact.file[:100]!r} is not in files")
+        if artifact.tolerance < 0:
+            raise FormatError(f"{where}.artifacts: tolerance of {artifact.file!r} is negative")
+
+
+def _check_task(manifest: BundleManifest, where: str) -> None:
+    match manifest.task:
+        case Task.CLASSIFY:
+            output = manifest.stages[-1].outputs[0]
+            if output.kind is not OutputKind.LOGITS or math.prod(output.shape) != len(manifest.labels):
+                raise FormatError(
+                    f"{where}: output {output.name[:100]!r} has shape {list(output.shape)[:8]} "
+                    f"for {len(manifest.labels)} labels"
+                )
+
+
+def _check_references(manifest: BundleManifest, where: str) -> None:
+    names = {entry.name for entry in manifest.files}
+    unproven = manifest.proof.verdict is Verdict.NONE
+    for field, name in (("golden_file", manifest.golden_file), ("proof.file", manifest.proof.file)):
+        if name not in names and not (unproven and name == ""):
+            raise FormatError(f"{where}: {field} {name[:100]!r} is not in files")
+
+
+def _require_unique(values: Iterable[str], where: str, what: str) -> None:
+    for value, count in Counter(values).items():
+        if count > 1:
+            raise FormatError(f"{where}: {what} {value[:100]!r} appears {count} times")

@@ -1,0 +1,189 @@
+"""Opening a bundle: nothing of it is trusted before every size and digest has been checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge import jsonvalue
+from edge.bundle.check import check_manifest
+from edge.bundle.golden import GoldenSet, unpack_values
+from edge.bundle.manifest import FORMAT_VERSION, MANIFEST_NAME, BundleManifest, FileEntry
+from edge.errors import BundleError, FormatError
+
+MAX_MANIFEST_BYTES = 4_000_000
+_CHUNK_BYTES = 1 << 20
+_FETCH_AGAIN = "the bundle is damaged: fetch or convert it again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A bundle whose files have been checked.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: What is in it.
+        digest: SHA-256 of its manifest's bytes, hex: the bundle's identity.
+    """
+
+    folder: Path
+    manifest: BundleManifest
+    digest: str
+
+    def path(self, name: str) -> Path:
+        """Where a file of the bundle lies.
+
+        Raises:
+            BundleError: The manifest does not list it.
+        """
+        if all(entry.name != name for entry in self.manifest.files):
+            raise BundleError(f"{self.folder}: the bundle has no file {name!r}")
+        return self.folder / name
+
+    def read(self, name: str) -> bytes:
+        """A file of the bundle.
+
+        Raises:
+            BundleError: The manifest does not list it, or it cannot be read any more.
+        """
+        path = self.path(name)
+        try:
+            return path.read_bytes()
+        except OSError as cause:
+            raise BundleError(f"{path}: cannot be read: {(cause.strerror or '').lower()}", hint=_FETCH_AGAIN) from cause
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Opens a bundle folder and checks all of it: format version, fields, names, sizes, digests.
+
+    Args:
+        folder: Holds `manifest.json` and the files it lists; other files in it are ignored.
+
+    Raises:
+        BundleError: A file is missing or damaged, or the format version is unknown; names the file.
+        FormatError: The manifest does not follow docs/formats/bundle.md; names the field.
+    """
+    path = folder / MANIFEST_NAME
+    data = _manifest_bytes(path)
+    manifest = read_manifest(data, where=str(path))
+    for entry in manifest.files:
+        _check_file(folder / entry.name, entry)
+    return Bundle(folder=folder, manifest=manifest, digest=hashlib.sha256(data).hexdigest())
+
+
+def read_manifest(data: bytes, *, where: str = MANIFEST_NAME) -> BundleManifest:
+    """Reads and checks a manifest's bytes; their SHA-256 is the bundle digest.
+
+    Args:
+        data: Canonical JSON, at most 4 MB.
+        where: Name of the file, for errors.
+
+    Raises:
+        BundleError: Its format version is unknown.
+        FormatError: It does not follow docs/formats/bundle.md; names the field.
+    """
+    value = jsonvalue.parse(data, where=where, max_bytes=MAX_MANIFEST_BYTES)
+    if not isinstance(value, dict):
+        raise FormatError(f"{where}: expected an object")
+    _check_version(value.get("format_version"), where)
+    manifest = jsonvalue.from_json(BundleManifest, value, where=where)
+    check_manifest(manifest, where=where)
+    if not _is_canonical(value, data):
+        raise FormatError(f"{where}: not canonical JSON (sorted keys, no spaces, UTF-8)", hint=_FETCH_AGAIN)
+    return manifest
+
+
+def bundle_digest(manifest: BundleManifest) -> str:
+    """SHA-256 of the manifest's canonical bytes, hex: for writers; a reader takes it over the file's bytes."""
+    return jsonvalue.digest_of(manifest)
+
+
+def load_golden(bundle: Bundle) -> GoldenSet:
+    """Reads the golden vectors and checks that they fit the manifest.
+
+    Raises:
+        BundleError: The bundle has none.
+        FormatError: They do not follow docs/formats/bundle.md.
+    """
+    name = bundle.manifest.golden_file
+    if not name:
+        raise BundleError(f"{bundle.folder}: the bundle has no golden vectors")
+    golden = jsonvalue.load(GoldenSet, bundle.read(name), where=str(bundle.folder / name))
+    _check_golden(golden, bundle.manifest, where=str(bundle.folder / name))
+    return golden
+
+
+def _manifest_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_MANIFEST_BYTES + 1)
+    except OSError as cause:
+        reason = (cause.strerror or str(cause)).lower()
+        raise BundleError(f"{path.parent}: not a bundle: {MANIFEST_NAME}: {reason}") from cause
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes")
+    return data
+
+
+def _check_version(version: jsonvalue.Json, where: str) -> None:
+    if type(version) is not int:
+        raise FormatError(f"{where}: field 'format_version' is missing or no number")
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{where}: format version {str(version)[:20]} is not known, this edgeloop reads {FORMAT_VERSION}",
+            hint="update edgeloop on this machine",
+        )
+
+
+def _is_canonical(value: jsonvalue.Json, data: bytes) -> bool:
+    try:
+        return jsonvalue.canonical_bytes(value) == data
+    except (ValueError, RecursionError):
+        return False
+
+
+def _check_file(path: Path, entry: FileEntry) -> None:
+    try:
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path}: not a regular file", hint=_FETCH_AGAIN)
+        if status.st_size != entry.size_bytes:
+            raise BundleError(
+                f"{path}: {status.st_size} bytes, the manifest says {entry.size_bytes}", hint=_FETCH_AGAIN
+            )
+        digest = _file_digest(path)
+    except OSError as cause:
+        reason = (cause.strerror or str(cause)).lower()
+        raise BundleError(f"{path}: cannot be read: {reason}", hint=_FETCH_AGAIN) from cause
+    if digest != entry.sha256:
+        raise BundleError(f"{path}: its SHA-256 is not the manifest's", hint=_FETCH_AGAIN)
+
+
+def _file_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_golden(golden: GoldenSet, manifest: BundleManifest, *, where: str) -> None:
+    if not golden.vectors:
+        raise FormatError(f"{where}: vectors must hold at least one vector")
+    names = {entry.name for entry in manifest.files}
+    shapes = {(a.file, o.name): o.shape for s in manifest.stages for a in s.artifacts for o in s.outputs}
+    for position, vector in enumerate(golden.vectors):
+        at = f"{where}: vectors[{position}]"
+        if vector.input_file not in names:
+            raise FormatError(f"{at}: input_file {vector.input_file[:100]!r} is not in the manifest's files")
+        if {(output.artifact, output.output) for output in vector.outputs} != set(shapes):
+            raise FormatError(f"{at}: outputs are not those of the manifest's artifacts, each once")
+        if len(vector.outputs) != len(shapes):
+            raise FormatError(f"{at}: an output appears more than once")
+        for output in vector.outputs:
+            if output.shape != shapes[output.artifact, output.output] or output.label not in manifest.labels:
+                raise FormatError(f"{at}: shape or label of {output.artifact!r} differs from the manifest's")
+            unpack_values(output)

@@ -1,0 +1,264 @@
+"""The `edgeloop device` commands, and the one way all of edgeloop's commands say what went wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import click
+
+from edge.errors import EdgeloopError, UsageError
+
+if TYPE_CHECKING:
+    from edge.settings import AgentSettings
+    from edge.telemetry import Counts
+    from edge.types import Inference
+
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+F = TypeVar("F", bound=Callable[..., object])
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_ANY = click.Path(path_type=Path)
+
+
+def run_cli(command: click.Command) -> NoReturn:
+    """Runs a click command as a process: one line on stderr for every expected error, never a traceback.
+
+    Args:
+        command: The command with everything below it.
+
+    Raises:
+        SystemExit: 0 when all is well, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C.
+    """
+    try:
+        code = command.main(standalone_mode=False)
+        sys.stdout.flush()
+    except EdgeloopError as error:
+        _fail(str(error), error.exit_code)
+    except click.exceptions.Exit as end:
+        code = end.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        _fail(_usage_line(error), error.exit_code)
+    except BrokenPipeError:
+        # Whoever read the output has gone; nothing may be written at interpreter exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_BROKEN_PIPE)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def configure_logging(*, verbose: int = 0, log_format: str = "text") -> None:
+    """Sets up log lines on stderr; the only place that does.
+
+    Args:
+        verbose: 1 for INFO, 2 for DEBUG, 0 for what `LOG_LEVEL` says.
+        log_format: `text` or `json`.
+
+    Raises:
+        UsageError: `LOG_LEVEL` is no level.
+    """
+    from edge.settings import log_level, process_environment
+
+    handler = logging.StreamHandler()
+    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(_JsonFormatter() if log_format == "json" else text)
+    logging.basicConfig(level=log_level(process_environment(), verbose=verbose), handlers=[handler], force=True)
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "at": round(record.created, 3),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _fail(line: str, code: int) -> NoReturn:
+    click.echo(f"edgeloop: error: {' '.join(line.split())}", err=True)
+    sys.exit(code)
+
+
+def _usage_line(error: click.ClickException) -> str:
+    line = error.format_message()
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{line} (see '{context.command_path} --help')" if context is not None else line
+
+
+def _say(line: str) -> None:
+    click.echo(f"edgeloop: {line}", err=True)
+
+
+def _settings_options(function: F) -> F:
+    """Options that every command about a device's home shares."""
+    for option in (
+        click.option("--home", type=_FOLDER, help="The device's folder."),
+        click.option("--config", type=_FILE, help="TOML file with a [device] table."),
+    ):
+        function = option(function)
+    return function
+
+
+def _link_options(function: F) -> F:
+    """Options of the commands that talk to a server."""
+    for option in (
+        click.option("--server", metavar="HOST:PORT", help="The server."),
+        click.option("--device-id", help="Name of this device."),
+        click.option("--tls-ca", type=_FILE, help="Certificate authority of the server; without it only this machine."),
+    ):
+        function = option(function)
+    return function
+
+
+def _load(config: Path | None, **overrides: object) -> AgentSettings:
+    from edge.settings import load_settings, process_environment
+
+    return load_settings(file=config, environment=process_environment(), overrides=overrides)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def device() -> None:
+    """What runs on a device: answer for pictures, keep the doubtful ones, send them home, take the next bundle."""
+
+
+@device.command()
+@_settings_options
+@_link_options
+@click.option("--source", type=_FOLDER, help="Folder of pictures to watch.")
+@click.option("--root", type=_FILE, help="Trusted root of the server's releases; needed once, at the first install.")
+@click.option("--channel", help="Update channel to follow.  [default: stable]")
+@click.option("--artifact", help="Model to run: tflite, onnx or a file name.  [default: the first that can run here]")
+@click.option("--threads", type=int, help="Processor threads for the network.  [default: 1]")
+@click.option("--passes", type=int, help="How often to go through the source; 0 for ever.  [default: 0]")
+@click.option("--fps", type=float, help="Most frames a second; 0 for no limit.  [default: 0]")
+@click.option(
+    "--exit-when-drained",
+    is_flag=True,
+    default=None,
+    help="After the last pass, stay until all kept samples have arrived.",
+)
+@click.option("--bundle", type=_ANY, help="Install this bundle folder or .edgebundle first; needs --allow-unsigned.")
+@click.option("--allow-unsigned", is_flag=True, help="Trust --bundle although nobody signed for it.")
+def run(config: Path | None, bundle: Path | None, allow_unsigned: bool, **options: object) -> None:
+    """Watch a source of pictures: answer, keep, upload and update, until the source ends or Ctrl-C."""
+    from edge.commands import run_agent
+
+    if bundle is not None and not allow_unsigned:
+        raise UsageError(f"{bundle} is not signed", hint="publish it, or add --allow-unsigned on a bench")
+    counts = run_agent(_load(config, **options), bundle=bundle, say=_say, progress=_frame_progress())
+    click.echo(_summary(counts))
+
+
+@device.command()
+@click.argument("picture", type=_ANY)
+@click.option("--bundle", type=_ANY, help="Bundle folder or .edgebundle.")
+@click.option("--home", type=_FOLDER, help="Take the bundle that runs in this device's home.")
+@click.option("--artifact", help="Model to run: tflite, onnx or a file name.  [default: the first that can run here]")
+@click.option("--allow-unproven", is_flag=True, help="Run a bundle without a passed proof all the same.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a picture.")
+def predict(
+    picture: Path, bundle: Path | None, home: Path | None, artifact: str | None, allow_unproven: bool, as_json: bool
+) -> None:
+    """Say what is in PICTURE, a file or a folder of them. Nothing is kept or sent."""
+    from edge.commands import predict_pictures, prediction_json
+
+    if (bundle is None) == (home is None):
+        raise UsageError("which bundle?", hint="give either --bundle or --home")
+    answers = predict_pictures(
+        picture, bundle=bundle, home=home, artifact=artifact, allow_unproven=allow_unproven, say=_say
+    )
+    for name, inference in answers:
+        click.echo(json.dumps(prediction_json(name, inference)) if as_json else _prediction_line(name, inference))
+
+
+@device.command()
+@_settings_options
+@_link_options
+def sync(config: Path | None, **options: object) -> None:
+    """Send once what waits in the outbox."""
+    from edge.commands import sync_once
+
+    result = sync_once(_load(config, **options))
+    click.echo(f"sent {result.sent}, known {result.known}, refused {result.refused}, {result.bytes_sent} bytes")
+
+
+@device.command()
+@_settings_options
+@_link_options
+@click.option("--root", type=_FILE, help="Trusted root of the server's releases; needed once, at the first install.")
+@click.option("--channel", help="Update channel to follow.  [default: stable]")
+def update(config: Path | None, **options: object) -> None:
+    """Check for a release once: verify, fetch, test, activate."""
+    from edge.commands import update_once
+
+    with _ByteProgress() as progress:
+        result = update_once(_load(config, **options), progress=progress)
+    line = f"{result.outcome.value}: bundle {result.bundle_digest[:12] or 'none'}, {result.fetched_bytes} bytes fetched"
+    click.echo(f"{line} ({result.reason})" if result.reason else line)
+
+
+@device.command()
+@_settings_options
+@click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON object.")
+def status(config: Path | None, home: Path | None, as_json: bool) -> None:
+    """Say what a device runs, keeps and has heard, without disturbing it."""
+    from edge.status import read_status, status_lines
+
+    found = read_status(_load(config, home=home))
+    click.echo(json.dumps(found) if as_json else "\n".join(status_lines(found)))
+
+
+def _prediction_line(name: str, inference: Inference) -> str:
+    best, decision = inference.prediction.top[0], inference.decision
+    took = f"{inference.timings.total_ms:.1f} ms"
+    return f"{name}: {best.label} {decision.confidence:.3f} {decision.outcome.value} ({decision.reason.value}, {took})"
+
+
+def _summary(counts: Counts) -> str:
+    return (
+        f"{counts.frames_answered} frames answered, {counts.frames_unreadable} unreadable, "
+        f"{counts.frames_dropped} dropped; {counts.accepted} accept, {counts.confirmed} confirm, "
+        f"{counts.unknown} unknown; {counts.kept} kept; "
+        f"median {counts.latency_p50_ms:.1f} ms"
+    )
+
+
+def _frame_progress() -> Callable[[Counts], None]:
+    """A line that is rewritten in place on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return lambda counts: None
+    return lambda counts: click.echo(
+        f"\r{counts.frames_answered} frames, {counts.kept} kept, {counts.passes} passes ", err=True, nl=False
+    )
+
+
+class _ByteProgress:
+    """A bar of bytes on a terminal, nothing elsewhere."""
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        self._shown = False
+        return self._show
+
+    def __exit__(self, *error: object) -> None:
+        if self._shown:
+            click.echo("", err=True)
+
+    def _show(self, done: int, total: int) -> None:
+        if sys.stderr.isatty() and total:
+            self._shown = True
+            filled = 30 * done // total
+            click.echo(f"\r[{'#' * filled}{'.' * (30 - filled)}] {done} of {total} bytes", err=True, nl=False)

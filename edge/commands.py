@@ -1,0 +1,257 @@
+"""What the `edgeloop device` commands do, as plain functions; `edge.cli` turns words into calls of these."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge import jsonvalue
+from edge.errors import EdgeloopError, ImageError, UsageError
+from edge.home import DeviceHome
+from edge.settings import AgentSettings
+
+if TYPE_CHECKING:
+    from edge.sync.base import SyncTransport
+    from edge.sync.uploader import DrainResult
+    from edge.telemetry import Counts
+    from edge.types import Inference
+    from edge.update.trust import TrustStore
+    from edge.update.types import UpdateResult
+
+Say = Callable[[str], None]
+_EDGEBUNDLE = ".edgebundle"
+
+
+def run_agent(settings: AgentSettings, *, bundle: Path | None, say: Say, progress: Callable[[Counts], None]) -> Counts:
+    """Runs the agent in this process until its source ends or a signal comes.
+
+    Args:
+        settings: What the device was told.
+        bundle: Installed first, unsigned, or None.
+        say: Told what a person should know.
+        progress: Told the counts about once a second.
+
+    Raises:
+        KeyboardInterrupt: It was SIGINT, after an orderly stop.
+        EdgeloopError: As `Agent.run`.
+    """
+    from edge.agent import Agent
+
+    if bundle is not None:
+        sideload(settings, bundle, say=say)
+    with contextlib.ExitStack() as stack:
+        transport = None
+        if settings.server:
+            transport = stack.enter_context(_transport(settings))
+            _install_root(settings, transport)
+        agent = Agent(settings, transport=transport, say=say, progress=progress)
+        signals = stack.enter_context(_stopped_by_signals(agent.stop))
+        counts = agent.run()
+    if signal.SIGINT in signals:
+        raise KeyboardInterrupt
+    return counts
+
+
+def sideload(settings: AgentSettings, bundle: Path, *, say: Say) -> None:
+    """Installs a bundle folder or `.edgebundle` that nobody signed for.
+
+    Raises:
+        UsageError: Another process works in this home.
+        BundleError: Damaged, unproven, or its golden vectors fail here.
+    """
+    from edge.update.selftest import hardware_fingerprint, self_test
+    from edge.update.slots import Slots
+    from edge.update.trust import TrustStore
+    from edge.update.updater import Updater
+
+    with DeviceHome(folder=settings.home).hold(), _bundle_folder(bundle) as folder:
+        trust = TrustStore(settings.home, None, channel=settings.channel)
+        slots = Slots(settings.home)
+        updater = Updater(slots, trust, None, self_test=self_test, fingerprint=hardware_fingerprint)
+        result = updater.sideload(folder)
+    say(f"{bundle} is UNSIGNED and was installed because of --allow-unsigned ({result.bundle_digest[:12]})")
+
+
+def predict_pictures(
+    picture: Path, *, bundle: Path | None, home: Path | None, artifact: str | None, allow_unproven: bool, say: Say
+) -> Iterator[tuple[str, Inference]]:
+    """Answers for a picture, or for every picture of a folder.
+
+    Yields:
+        Name and inference; a picture of a folder that cannot be used is said and skipped.
+
+    Raises:
+        UsageError: No such picture, an empty folder, no bundle in the home.
+        ImageError: The one picture, or every picture of the folder, cannot be used.
+        BundleError: The bundle is damaged or unproven.
+    """
+    from edge.engine import open_engine
+
+    pictures = _pictures(picture)
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(_bundle_folder(bundle)) if bundle is not None else _active_bundle(home or Path())
+        engine = stack.enter_context(open_engine(opened, artifact=artifact, allow_unproven=allow_unproven))
+        skipped = 0
+        for name, path in pictures:
+            try:
+                yield name, engine.infer(path)
+            except ImageError as error:
+                if not picture.is_dir():
+                    raise
+                skipped += 1
+                say(f"skipped {error.message}")
+    if skipped == len(pictures):
+        raise ImageError(f"none of the {skipped} files in {picture} is a usable picture")
+    if skipped:
+        say(f"{skipped} of {len(pictures)} files were skipped")
+
+
+def prediction_json(name: str, inference: Inference) -> jsonvalue.Json:
+    """One answer for scripts, with the field names of the HTTP contract."""
+    best = inference.prediction.top[0]
+    return jsonvalue.to_json(
+        {
+            "source": name,
+            "success": True,
+            "predicted_class": best.label,
+            "confidence": inference.decision.confidence,
+            "probabilities": {item.label: item.probability for item in inference.prediction.top},
+            "outcome": inference.decision.outcome,
+            "reason": inference.decision.reason,
+            "margin": inference.prediction.margin,
+            "processing_time_ms": inference.timings.total_ms,
+            "prediction_id": inference.prediction_id,
+            "picture_digest": inference.picture_digest,
+            "bundle_digest": inference.bundle_digest,
+            "artifact": inference.artifact,
+            "error_message": "",
+        }
+    )
+
+
+def sync_once(settings: AgentSettings) -> DrainResult:
+    """Empties the outbox once.
+
+    Raises:
+        RoadError: The server could not be reached; everything waits in the outbox as before.
+        UsageError: No outbox here, no server named, or an agent is at work in this home.
+    """
+    from edge.link import release_claims
+    from edge.outbox.sqlite import SqliteOutbox
+    from edge.sync.uploader import drain
+
+    home = DeviceHome(folder=settings.home)
+    if not home.outbox.exists():
+        raise UsageError(f"there is no outbox in {settings.home}", hint="has a device ever run with this --home?")
+    with home.hold(), _transport(settings) as transport, contextlib.closing(SqliteOutbox(home.outbox)) as outbox:
+        release_claims(outbox)
+        return drain(outbox, transport, now=time.time)
+
+
+def update_once(settings: AgentSettings, *, progress: Callable[[int, int], None]) -> UpdateResult:
+    """Looks for a release once and activates it.
+
+    Raises:
+        EdgeloopError: The release was rejected, or there was no news to be had; the message says why.
+        UsageError: No server, no trusted root, or an agent is at work in this home.
+        StorageError: The disk is full or failing.
+    """
+    from edge.update.selftest import hardware_fingerprint, self_test
+    from edge.update.slots import Slots
+    from edge.update.types import UpdateOutcome
+    from edge.update.updater import Updater
+
+    with DeviceHome(folder=settings.home).hold(), _transport(settings) as transport:
+        trust = _install_root(settings, transport)
+        updater = Updater(Slots(settings.home), trust, transport, self_test=self_test, fingerprint=hardware_fingerprint)
+        result = updater.update(time.time(), progress=progress)
+    if result.outcome in (UpdateOutcome.REJECTED, UpdateOutcome.OFFLINE):
+        raise EdgeloopError(result.reason)
+    return result
+
+
+def _install_root(settings: AgentSettings, transport: SyncTransport | None) -> TrustStore:
+    from edge.update.trust import TrustStore
+
+    trust = TrustStore(settings.home, transport, channel=settings.channel)
+    if settings.root is not None:
+        trust.install_root(settings.root)
+    if not trust.has_root:
+        raise UsageError("this device has no trusted root yet", hint="give --root FILE once, at the first install")
+    return trust
+
+
+@contextlib.contextmanager
+def _transport(settings: AgentSettings) -> Iterator[SyncTransport]:
+    if not settings.server:
+        raise UsageError("no server named", hint="give --server HOST:PORT")
+    from edge.sync.grpc_transport import GrpcTransport
+
+    with contextlib.closing(
+        GrpcTransport(settings.server, tls_ca=settings.tls_ca, timeout_s=settings.call_timeout_s)
+    ) as transport:
+        yield transport
+
+
+@contextlib.contextmanager
+def _bundle_folder(bundle: Path) -> Iterator[Path]:
+    """A bundle folder, or one that an archive is unpacked into for as long as it is needed."""
+    if not bundle.exists():
+        raise UsageError(f"no bundle {bundle}")
+    if bundle.is_dir():
+        yield bundle
+        return
+    from edge.bundle.archive import unpack
+
+    with tempfile.TemporaryDirectory(prefix="edgeloop-") as scratch:
+        folder = Path(scratch) / "bundle"
+        unpack(bundle, folder)
+        yield folder
+
+
+def _active_bundle(home: Path) -> Path:
+    """Where the bundle lies that runs in a home; reads only."""
+    from edge.update.slots import Slots
+
+    slots = Slots(home)
+    if not slots.active.bundle_digest:
+        raise UsageError(f"there is no bundle in {home}", hint="run `edgeloop device update` there, or give --bundle")
+    return slots.folder(slots.state.active)
+
+
+def _pictures(picture: Path) -> list[tuple[str, Path]]:
+    from edge.sources.folder import list_pictures
+
+    if not picture.exists():
+        raise UsageError(f"no picture {picture}")
+    if not picture.is_dir():
+        return [(str(picture), picture)]
+    found = [(path.relative_to(picture).as_posix(), path) for path in list_pictures(picture)]
+    if not found:
+        raise UsageError(f"no pictures in {picture}", hint="put JPEG, PNG or WebP files into it")
+    return found
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """SIGTERM and SIGINT call `stop`; a second one of the same kind acts as it always does."""
+    seen: list[int] = []
+    usual = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def note(number: int, frame: object) -> None:
+        seen.append(number)
+        stop()
+        signal.signal(number, usual[signal.Signals(number)])
+
+    for number in usual:
+        signal.signal(number, note)
+    try:
+        yield seen
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)

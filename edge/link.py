@@ -1,0 +1,199 @@
+"""The agent's way out: uploads what was kept, reports health, brings the next bundle; patient with a bad road."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge import __version__
+from edge.errors import EdgeloopError, MissingExtraError, RoadError, UsageError
+from edge.outbox.base import EntryState, SampleOutbox
+from edge.settings import AgentSettings
+from edge.sync import backoff
+from edge.sync.base import SyncTransport
+from edge.sync.types import Directive
+from edge.sync.uploader import drain
+from edge.telemetry import Telemetry, device_status
+from edge.update.slots import Slots
+from edge.update.types import UpdateOutcome
+from edge.update.updater import Updater
+
+MIN_CHECK_IN_S = 0.2
+MAX_CHECK_IN_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkParts:
+    """What the link works with.
+
+    Attributes:
+        settings: What the device was told.
+        outbox: What waits to be sent.
+        transport: The road.
+        slots: What runs.
+        updater: What brings the next bundle.
+        telemetry: What is reported.
+        prepare: Called after a new bundle was activated, to load it and hand it over.
+        say: Told in one line what a person should know.
+        clock: Seconds since the epoch, UTC.
+        jitter: A random number in [0, 1].
+    """
+
+    settings: AgentSettings
+    outbox: SampleOutbox
+    transport: SyncTransport
+    slots: Slots
+    updater: Updater
+    telemetry: Telemetry
+    prepare: Callable[[], None]
+    say: Callable[[str], None]
+    clock: Callable[[], float]
+    jitter: Callable[[], float]
+
+
+class Link:
+    """Runs `step` again and again in a thread of its own.
+
+    Attributes:
+        fatal: What ended it for good, None while it runs or after a proper stop.
+        reached_at: When the server last answered, seconds since the epoch, 0 before.
+    """
+
+    def __init__(self, parts: LinkParts) -> None:
+        self.fatal: BaseException | None = None
+        self.reached_at = 0.0
+        self._parts = parts
+        self._stopping = False
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="edgeloop-link", daemon=True)
+        self._failures = 0
+        self._check_in_due = 0.0
+        self._update_due = 0.0
+        self._last_words = ""
+        self._rejection = ""
+
+    def start(self) -> None:
+        """Begins."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Cuts the present wait short."""
+        self._wake.set()
+
+    def stop(self, *, timeout_s: float) -> None:
+        """Hangs up, which ends a call under way, and waits for the thread."""
+        self._stopping = True
+        self._wake.set()
+        self._parts.transport.close()
+        self._thread.join(timeout_s)
+
+    def step(self) -> float:
+        """One round: update, drain, check in, each when it is due.
+
+        Returns:
+            Seconds to wait before the next round.
+
+        Raises:
+            UsageError: The device was told something that cannot work.
+            MissingExtraError: A library is missing.
+        """
+        try:
+            wait_s = self._drain()
+            self._check_in()
+            self._update()
+        except (UsageError, MissingExtraError):
+            raise
+        except EdgeloopError as error:
+            return self._failed(error)
+        self._failures = 0
+        self._well()
+        return max(wait_s, self._parts.settings.link_interval_s)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._wake.wait(self.step())
+                self._wake.clear()
+        except BaseException as error:  # handed to the main thread, which raises it
+            self.fatal = None if self._stopping else error
+
+    def _drain(self) -> float:
+        result = drain(self._parts.outbox, self._parts.transport, now=self._parts.clock)
+        self._parts.telemetry.add(bytes_uploaded=result.bytes_sent)
+        if result.sent or result.known:
+            self._reached()
+        if result.refused:
+            self._parts.say(f"the server refused {result.refused} samples; they are parked in the outbox")
+        return result.retry_after_s
+
+    def _check_in(self) -> None:
+        parts, now = self._parts, self._parts.clock()
+        if now < self._check_in_due:
+            return
+        status = device_status(
+            parts.telemetry.counts(),
+            parts.slots.active,
+            parts.outbox.stats(),
+            device_id=parts.settings.device_id,
+            software=f"edgeloop {__version__}",
+        )
+        directive = parts.transport.check_in(status)
+        self._reached()
+        wanted_s = directive.check_in_s or parts.settings.check_in_s
+        self._check_in_due = now + min(MAX_CHECK_IN_S, max(MIN_CHECK_IN_S, wanted_s))
+        if self._announces_news(directive):
+            self._update_due = now
+
+    def _announces_news(self, directive: Directive) -> bool:
+        state = self._parts.slots.state
+        known = ("", self._parts.slots.active.bundle_digest, *state.rejected)
+        return directive.channel == self._parts.settings.channel and directive.bundle_digest not in known
+
+    def _update(self) -> None:
+        parts, now = self._parts, self._parts.clock()
+        if now < self._update_due and parts.slots.active.bundle_digest:
+            return
+        result = parts.updater.update(now)
+        parts.telemetry.add(bytes_fetched=result.fetched_bytes)
+        if result.outcome is UpdateOutcome.OFFLINE:
+            raise RoadError(result.reason)
+        self._reached()
+        self._update_due = now + parts.settings.update_interval_s
+        rejection = result.reason if result.outcome is UpdateOutcome.REJECTED else ""
+        if rejection and rejection != self._rejection:
+            parts.say(rejection)
+        self._rejection = rejection
+        if result.outcome is UpdateOutcome.ACTIVATED:
+            parts.prepare()
+
+    def _reached(self) -> None:
+        self.reached_at = self._parts.clock()
+
+    def _failed(self, error: EdgeloopError) -> float:
+        line = str(error)
+        self._parts.telemetry.link_failed(line)
+        if line != self._last_words and not self._stopping:
+            self._parts.say(line)
+        self._last_words = line
+        settings = self._parts.settings
+        wait_s = backoff.delay(
+            self._failures,
+            base_s=settings.backoff_base_s,
+            cap_s=max(settings.backoff_base_s, settings.backoff_cap_s),
+            jitter=self._parts.jitter(),
+        )
+        self._failures += 1
+        asked_s = error.retry_after_s if isinstance(error, RoadError) else None
+        return max(wait_s, asked_s or 0.0)
+
+    def _well(self) -> None:
+        self._last_words = ""
+        self._parts.telemetry.link_failed(self._rejection)
+
+
+def release_claims(outbox: SampleOutbox) -> None:
+    """Gives back what a process claimed that is dead by now; only for the process that holds the home."""
+    claimed = tuple(entry.digest for entry in outbox.entries() if entry.state is EntryState.CLAIMED)
+    if claimed:
+        outbox.release(claimed)

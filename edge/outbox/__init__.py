@@ -1,0 +1,1 @@
+"""The durable queue of samples that wait for the road home."""

@@ -1,0 +1,1 @@
+"""Raw outputs to predictions, one file for each kind of output."""

@@ -1,0 +1,198 @@
+"""What a device was told: the only place in `edge` that reads the environment or a settings file.
+
+Later wins: defaults, the TOML file, `EDGELOOP_…` in the environment, options of the command line. The file holds one
+table `[device]` with the names of `AgentSettings`; in the environment the same names are in capitals
+(`EDGELOOP_DEVICE_ID`, `EDGELOOP_FPS`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.errors import UsageError
+
+PREFIX = "EDGELOOP_"
+_DEVICE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+_CHANNEL = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """Everything an agent was told.
+
+    Attributes:
+        home: The device's folder: outbox, slots, trust, journal.
+        server: `host:port`, empty to stay offline.
+        device_id: Name of the device: letters, digits, '.', '_' and '-'.
+        source: Folder of pictures, None where no pictures are watched.
+        root: Trusted root file of the first install, None once the home has one.
+        tls_ca: Certificate authority of the server, None for plain text to this very machine.
+        channel: The update channel to follow.
+        artifact: Model file or format to run (`tflite`, `onnx`), empty for the first that this device can run.
+        threads: Processor threads for the network.
+        passes: How often to go through the source; 0 means for ever.
+        fps: Most frames a second; 0 for no limit.
+        exit_when_drained: After the last pass, stay until everything kept has arrived.
+        link_interval_s: Seconds between two looks at the road.
+        check_in_s: Seconds between two check-ins until the server names another number.
+        update_interval_s: Seconds between two looks for a release that nobody announced.
+        call_timeout_s: Seconds one call over the road may take.
+        backoff_base_s: Wait after the first failure on the road.
+        backoff_cap_s: Longest wait between two tries.
+        confirm_frames: Frames that a bundle on trial must answer before it is kept.
+        max_sample_bytes: Larger pictures are answered but never kept.
+        max_picture_bytes: Larger files are not read at all.
+        journal_max_bytes: Size at which predictions.jsonl is moved aside.
+    """
+
+    home: Path
+    server: str = ""
+    device_id: str = "device"
+    source: Path | None = None
+    root: Path | None = None
+    tls_ca: Path | None = None
+    channel: str = "stable"
+    artifact: str = ""
+    threads: int = 1
+    passes: int = 0
+    fps: float = 0.0
+    exit_when_drained: bool = False
+    link_interval_s: float = 2.0
+    check_in_s: float = 30.0
+    update_interval_s: float = 300.0
+    call_timeout_s: float = 20.0
+    backoff_base_s: float = 1.0
+    backoff_cap_s: float = 60.0
+    confirm_frames: int = 5
+    max_sample_bytes: int = 8_000_000
+    max_picture_bytes: int = 32_000_000
+    journal_max_bytes: int = 16_000_000
+
+    def __post_init__(self) -> None:
+        """Refuses values that make no sense, by name."""
+        if not _DEVICE_ID.match(self.device_id):
+            raise UsageError(f"device_id {self.device_id!r} must be 1 to 64 letters, digits, '.', '_' or '-'")
+        if not _CHANNEL.match(self.channel):
+            raise UsageError(f"channel {self.channel!r} must be 1 to 64 small letters, digits, '_' or '-'")
+        for field in dataclasses.fields(self):
+            _check_range(field.name, getattr(self, field.name))
+        if self.exit_when_drained and self.passes == 0:
+            raise UsageError(
+                "exit_when_drained needs an end", hint="say how often to go through the source with --passes 1"
+            )
+
+
+def load_settings(
+    *, file: Path | None, environment: Mapping[str, str], overrides: Mapping[str, object]
+) -> AgentSettings:
+    """Puts the settings together.
+
+    Args:
+        file: A TOML file, or None.
+        environment: `os.environ`, or what a test says.
+        overrides: From the command line; None values are as if not given.
+
+    Raises:
+        UsageError: A file that cannot be read, an unknown name, a value of the wrong type or out of range.
+    """
+    kinds = typing.get_type_hints(AgentSettings)
+    values = _from_file(file) if file is not None else {}
+    unknown = sorted(set(values) - set(kinds))
+    if unknown:
+        raise UsageError(f"{file}: unknown setting {unknown[0]!r}", hint=f"known are: {', '.join(sorted(kinds))}")
+    values |= {name: environment[PREFIX + name.upper()] for name in kinds if PREFIX + name.upper() in environment}
+    values |= {name: value for name, value in overrides.items() if value is not None}
+    if "home" not in values:
+        raise UsageError("no home folder for the device", hint=f"give --home DIR or set {PREFIX}HOME")
+    built = {name: _convert(name, value, kinds[name]) for name, value in values.items()}
+    return AgentSettings(**built)  # type: ignore[arg-type]
+
+
+def process_environment() -> Mapping[str, str]:
+    """The environment of this process."""
+    return os.environ
+
+
+def log_level(environment: Mapping[str, str], *, verbose: int) -> str:
+    """The level of log lines: `-v` is INFO, `-vv` DEBUG; without it `LOG_LEVEL`, then WARNING.
+
+    Raises:
+        UsageError: `LOG_LEVEL` is no level.
+    """
+    if verbose:
+        return "INFO" if verbose == 1 else "DEBUG"
+    level = environment.get("LOG_LEVEL", "WARNING").upper()
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+        raise UsageError(f"LOG_LEVEL is {level!r}", hint="choose DEBUG, INFO, WARNING, ERROR or CRITICAL")
+    return level
+
+
+def _from_file(file: Path) -> dict[str, object]:
+    try:
+        with file.open("rb") as opened:
+            table = tomllib.load(opened).get("device", {})
+    except OSError as cause:
+        raise UsageError(f"cannot read {file}: {(cause.strerror or 'no reason given').lower()}") from cause
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+        raise UsageError(f"{file} is not TOML: {cause}") from cause
+    if not isinstance(table, dict):
+        raise UsageError(f"{file}: [device] is not a table")
+    return dict(table)
+
+
+def _convert(name: str, value: object, kind: object) -> object:
+    plain = next((arm for arm in typing.get_args(kind) if arm is not type(None)), kind)
+    try:
+        if plain is bool:
+            return _truth(value)
+        return _plain(plain, value)
+    except (TypeError, ValueError) as cause:
+        raise UsageError(f"setting {name!r}: {cause}") from cause
+
+
+def _plain(kind: object, value: object) -> object:
+    if kind is Path and isinstance(value, (str, Path)):
+        return Path(value)
+    if kind is str and isinstance(value, str):
+        return value
+    if kind is int and isinstance(value, (int, str)) and not isinstance(value, bool):
+        return int(value)
+    if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        return float(value)
+    raise ValueError(f"expected {getattr(kind, '__name__', kind)}, found {value!r}")
+
+
+def _truth(value: object) -> bool:
+    word = str(value).lower()
+    if word not in _TRUE + _FALSE:
+        raise ValueError(f"expected true or false, found {value!r}")
+    return word in _TRUE
+
+
+def _check_range(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    least_one = ("threads", "confirm_frames", "max_sample_bytes", "max_picture_bytes", "journal_max_bytes")
+    positive = (
+        "link_interval_s",
+        "check_in_s",
+        "update_interval_s",
+        "call_timeout_s",
+        "backoff_base_s",
+        "backoff_cap_s",
+    )
+    if not math.isfinite(value) or value < 0:
+        raise UsageError(f"setting {name!r} must be 0 or more, found {value}")
+    if name in least_one and value < 1:
+        raise UsageError(f"setting {name!r} must be at least 1, found {value}")
+    if name in positive and value <= 0:
+        raise UsageError(f"setting {name!r} must be above 0, found {value}")

@@ -1,0 +1,122 @@
+"""Which engine answers: the first one after a start, the next one after an update, the one before after a failure."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from edge.backends.select import choose_artifact
+from edge.bundle.reader import Bundle
+from edge.decode import DEFAULT_LIMITS, DecodeLimits
+from edge.engine import Engine, open_engine
+from edge.errors import BackendError, BundleError
+from edge.settings import AgentSettings
+from edge.update.selftest import hardware_fingerprint, self_test
+from edge.update.slots import Slots
+
+
+class Engines:
+    """Opens engines from the slots and passes them from the link's thread to the one that answers.
+
+    Args:
+        settings: What the device was told.
+        slots: Where the bundles are.
+        can_wait: Whether a bundle that does not work may be waited out, because a server can send another.
+        say: Told in one line what a person should know.
+    """
+
+    def __init__(self, settings: AgentSettings, slots: Slots, *, can_wait: bool, say: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._slots = slots
+        self._can_wait = can_wait
+        self._say = say
+        self._lock = threading.Lock()
+        self._next: Engine | None = None
+
+    def first(self) -> Engine | None:
+        """Opens the active bundle; one that does not work here any more gives way to the one before.
+
+        Returns:
+            The engine, or None when there is none to run and a server may send one.
+
+        Raises:
+            BundleError: The only bundle does not work, and there is no server to send another.
+            BackendError: The same.
+            UsageError: The bundle has no artifact of the wanted name.
+            MissingExtraError: No runtime for it is installed.
+        """
+        while (bundle := self._slots.open_active()) is not None:
+            try:
+                self._test_again(bundle)
+                return self._load(bundle)
+            except (BundleError, BackendError) as error:
+                if self._slots.has_fallback:
+                    self._say(f"{error.message}; back to the bundle before")
+                    self._slots.roll_back()
+                elif self._can_wait:
+                    self._say(f"{error.message}; waiting for another release")
+                    return None
+                else:
+                    raise
+        return None
+
+    def test(self, bundle: Bundle) -> None:
+        """Whether a bundle works here: its golden vectors, and the artifact that this device was told to run."""
+        choose_artifact(bundle.manifest.stages[-1], wanted=self._settings.artifact or None)
+        self_test(bundle)
+
+    def prepare(self) -> None:
+        """In the link's thread: opens the bundle that was just activated and lays its engine down for `take`.
+
+        Raises:
+            BundleError: It does not work after all, and there is nothing to go back to.
+            BackendError: The same.
+        """
+        bundle = self._slots.open_active()
+        if bundle is None:
+            return
+        try:
+            engine = self._load(bundle)
+        except (BundleError, BackendError) as error:
+            if not self._slots.has_fallback:
+                raise
+            self._slots.roll_back()
+            self._say(f"{error.message}; the device stays on the bundle it has")
+            return
+        with self._lock:
+            old, self._next = self._next, engine
+        if old is not None:
+            old.close()
+
+    def take(self) -> Engine | None:
+        """The engine that was laid down, once."""
+        with self._lock:
+            engine, self._next = self._next, None
+        return engine
+
+    def fall_back(self, reason: str) -> Engine | None:
+        """Leaves a bundle on trial whose network fails while answering.
+
+        Returns:
+            The engine of the bundle before, or None when there is none.
+        """
+        if not (self._slots.state.trial and self._slots.has_fallback):
+            return None
+        self._say(f"{reason}; back to the bundle before")
+        self._slots.roll_back()
+        return self.first()
+
+    def _test_again(self, bundle: Bundle) -> None:
+        """After a change of runtime or hardware the golden vectors must pass anew."""
+        here = hardware_fingerprint()
+        if self._slots.active.tested_on != here:
+            self.test(bundle)
+            self._slots.mark_tested(here)
+
+    def _load(self, bundle: Bundle) -> Engine:
+        limits = DecodeLimits(max_bytes=self._settings.max_picture_bytes, max_pixels=DEFAULT_LIMITS.max_pixels)
+        wanted = self._settings.artifact or None
+        engine = open_engine(bundle, artifact=wanted, threads=self._settings.threads, limits=limits)
+        manifest = bundle.manifest
+        self._say(f"runs {manifest.name} version {manifest.version} ({bundle.digest[:12]}, {engine.artifact.file})")
+        return engine

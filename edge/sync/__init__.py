@@ -1,0 +1,1 @@
+"""The road home: offer, push, receipt; health up, directives down."""

@@ -1,0 +1,46 @@
+"""What the device asks of the road to the server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from edge.outbox.base import Sample
+from edge.sync.types import DeviceStatus, Directive, OfferReply, Receipt, SampleOffer
+from edge.types import Feedback
+
+
+class SyncTransport(Protocol):
+    """The road. Every call raises `RoadError` when it fails and `RefusedError` when the other side says no."""
+
+    def offer(self, offers: tuple[SampleOffer, ...]) -> OfferReply:
+        """Asks which samples the server wants."""
+        ...
+
+    def push(self, samples: Iterable[tuple[Sample, int]]) -> Iterator[Receipt]:
+        """Sends payloads; yields receipts as they come, in any order.
+
+        Args:
+            samples: Each sample with the number of its first bytes that the server already has.
+        """
+        ...
+
+    def annotate(self, digest: str, feedback: Feedback) -> None:
+        """Tells a person's answer about a sample that has already gone."""
+        ...
+
+    def check_in(self, status: DeviceStatus) -> Directive:
+        """Reports health, learns what to run."""
+        ...
+
+    def fetch(self, path: str, *, offset: int) -> Iterator[bytes]:
+        """Reads a published file from `offset` to its end.
+
+        Raises:
+            FileNotFoundError: No such file on the server.
+        """
+        ...
+
+    def close(self) -> None:
+        """Hangs up. Calling it twice is harmless."""
+        ...

@@ -1,0 +1,254 @@
+"""`SyncTransport` over gRPC: one channel for everything between device and server. Page: docs/formats/wire.md."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edge.errors import EdgeloopError, FormatError, MissingExtraError, RefusedError, RoadError, UsageError
+from edge.outbox.base import Sample
+from edge.sync.patience import Patience
+from edge.sync.types import Chunk, DeviceStatus, Directive, OfferReply, Receipt, SampleOffer
+from edge.types import Feedback
+from edge.wire import convert, limits
+
+T = TypeVar("T")
+
+_REFUSALS = frozenset(
+    (
+        "INVALID_ARGUMENT",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "UNAUTHENTICATED",
+        "FAILED_PRECONDITION",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+    )
+)
+_HINTS = {
+    "UNAVAILABLE": "check that the server runs and can be reached",
+    "DEADLINE_EXCEEDED": "check the connection",
+    "UNIMPLEMENTED": "check that it is an edgeloop server, and not an older one",
+}
+_OPTIONS = (
+    ("grpc.max_send_message_length", limits.MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", limits.MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", int(limits.KEEPALIVE_S * 1000)),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # The caller's backoff decides when to try again; the channel's own must not keep a healed road shut.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+
+class GrpcTransport:
+    """The road to one server. Thread-safe; connects when first used, and again after every break.
+
+    Args:
+        target: `host:port` or `[ipv6]:port`.
+        tls_ca: PEM file with the certificate authority of the server; without it only this machine is spoken to.
+        timeout_s: A call fails after so long; a stream when nothing has moved on it for so long.
+
+    Raises:
+        UsageError: The target is malformed, plaintext would leave this machine, or the CA file is unusable.
+        MissingExtraError: grpcio is not installed.
+    """
+
+    def __init__(self, target: str, *, tls_ca: Path | None = None, timeout_s: float = 20) -> None:
+        host = _host_of(target)
+        if tls_ca is None and not is_loopback(host):
+            message = f"{target}: plaintext is spoken with this machine only"
+            raise UsageError(message, hint="give the CA file of the server, so that TLS is used")
+        authority = None if tls_ca is None else _read_authority(tls_ca)
+        # What fails is said by the errors raised here; the library's own lines would only add noise for people.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        try:
+            import grpc
+
+            from edge.wire.v1 import edgeloop_pb2_grpc as stubs
+        except ModuleNotFoundError as cause:
+            raise MissingExtraError("grpcio", "sync") from cause
+        self._target = target
+        self._timeout_s = timeout_s
+        self._rpc_error: type[Exception] = grpc.RpcError
+        self._channel: Any = _open_channel(target, host, authority)
+        self._samples: Any = stubs.SamplesStub(self._channel)  # type: ignore[no-untyped-call]
+        self._fleet: Any = stubs.FleetStub(self._channel)  # type: ignore[no-untyped-call]
+        self._updates: Any = stubs.UpdatesStub(self._channel)  # type: ignore[no-untyped-call]
+
+    def offer(self, offers: tuple[SampleOffer, ...]) -> OfferReply:
+        """See `SyncTransport.offer`."""
+        request = convert.offer_request_to_message(offers)
+        return self._call(self._samples.Offer, request, convert.offer_response_from_message)
+
+    def push(self, samples: Iterable[tuple[Sample, int]]) -> Iterator[Receipt]:
+        """See `SyncTransport.push`. `samples` runs in another thread; what it raises is raised here."""
+        patience = Patience(self._timeout_s)
+        upload = _Upload(samples, patience.moved)
+        call = self._begin(lambda: self._samples.Push(upload.messages()))
+        try:
+            yield from self._stream(call, patience, convert.push_receipt_from_message)
+        except RoadError:
+            if upload.failure is None:
+                raise
+        if upload.failure is not None:
+            raise upload.failure
+
+    def annotate(self, digest: str, feedback: Feedback) -> None:
+        """See `SyncTransport.annotate`."""
+        request = convert.annotate_request_to_message(digest, feedback)
+        self._call(self._samples.Annotate, request, lambda _: None)
+
+    def check_in(self, status: DeviceStatus) -> Directive:
+        """See `SyncTransport.check_in`."""
+        request = convert.check_in_request_to_message(status)
+        return self._call(self._fleet.CheckIn, request, convert.check_in_response_from_message)
+
+    def fetch(self, path: str, *, offset: int) -> Iterator[bytes]:
+        """See `SyncTransport.fetch`."""
+        request = convert.fetch_request_to_message(path, offset)
+        call = self._begin(lambda: self._updates.Fetch(request))
+        try:
+            yield from self._stream(call, Patience(self._timeout_s), convert.fetch_chunk_from_message)
+        except RefusedError as refusal:
+            if _code_of(refusal.__cause__) != "NOT_FOUND":
+                raise
+            raise FileNotFoundError(errno.ENOENT, f"not published by {self._target}", path) from refusal
+
+    def close(self) -> None:
+        """See `SyncTransport.close`."""
+        self._channel.close()
+
+    def _call(self, method: Callable[..., Any], request: object, read: Callable[[Any], T]) -> T:
+        try:
+            answer = self._begin(lambda: method(request, timeout=self._timeout_s))
+        except self._rpc_error as cause:
+            raise _failure(self._target, cause) from cause
+        return self._read(answer, read)
+
+    def _begin(self, start: Callable[[], Any]) -> Any:  # noqa: ANN401
+        try:
+            return start()
+        except ValueError as cause:  # grpc's word for a closed channel
+            raise RoadError(f"{self._target}: {cause}") from cause
+
+    def _stream(self, call: Any, patience: Patience, read: Callable[[Any], T]) -> Iterator[T]:  # noqa: ANN401
+        with contextlib.ExitStack() as at_exit:
+            at_exit.callback(call.cancel)
+            try:
+                for answer in patience.each(call, call.cancel):
+                    yield self._read(answer, read)
+            except self._rpc_error as cause:
+                if patience.expired:
+                    message = f"{self._target}: nothing moved for {self._timeout_s:g} s"
+                    raise RoadError(message, hint="check the connection") from cause
+                raise _failure(self._target, cause) from cause
+
+    def _read(self, answer: Any, read: Callable[[Any], T]) -> T:  # noqa: ANN401
+        try:
+            return read(answer)
+        except FormatError as cause:
+            message = f"{self._target}: the answer makes no sense: {cause.message}"
+            raise RoadError(message, hint="check that both sides run versions that fit") from cause
+
+
+class _Upload:
+    """The messages of one push, made in the thread that sends them.
+
+    A failure there ends the stream in order, so that receipts for what has arrived still come, and is kept for the
+    thread that reads them.
+    """
+
+    def __init__(self, samples: Iterable[tuple[Sample, int]], moved: Callable[[], None]) -> None:
+        self.failure: Exception | None = None
+        self._samples = samples
+        self._moved = moved
+
+    def messages(self) -> Iterator[object]:
+        try:
+            for sample, offset in self._samples:
+                for chunk in chunks_of(sample, offset):
+                    yield convert.chunk_to_message(chunk)
+                    self._moved()
+        except Exception as cause:
+            self.failure = cause
+
+
+def chunks_of(sample: Sample, offset: int) -> Iterator[Chunk]:
+    """Cuts a payload from `offset` on into pieces of `limits.CHUNK_BYTES`; at least one, which carries the offer."""
+    size = len(sample.payload)
+    offer: SampleOffer | None = SampleOffer(digest=sample.digest, size_bytes=size, metadata=sample.metadata)
+    for begin in range(offset, max(size, offset + 1), limits.CHUNK_BYTES):
+        end = begin + limits.CHUNK_BYTES
+        data = sample.payload[begin:end]
+        yield Chunk(digest=sample.digest, offset=begin, data=data, last=end >= size, offer=offer)
+        offer = None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to `host` stays on this machine: 127.0.0.0/8, ::1, localhost."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _host_of(target: str) -> str:
+    host, separator, port = target.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"{target!r} is not a server address", hint="write host:port")
+    if not is_bracketed and (":" in host or "/" in host):
+        raise UsageError(f"{target!r} is not a server address", hint="write host:port, or [address]:port for IPv6")
+    return host[1:-1] if is_bracketed else host
+
+
+def _read_authority(path: Path) -> bytes:
+    try:
+        pem = path.read_bytes()
+    except OSError as cause:
+        raise UsageError(f"cannot read the CA file {path}: {cause.strerror}", hint="give a PEM file") from cause
+    if b"-----BEGIN CERTIFICATE-----" not in pem:
+        raise UsageError(f"{path} holds no certificate", hint="give a PEM file")
+    return pem
+
+
+def _open_channel(target: str, host: str, authority: bytes | None) -> object:
+    import grpc
+
+    options = [*_OPTIONS, ("grpc.enable_http_proxy", 0 if is_loopback(host) else 1)]
+    if authority is None:
+        return grpc.insecure_channel(target, options=options)
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(authority), options=options)
+
+
+def _failure(target: str, error: Any) -> EdgeloopError:  # noqa: ANN401
+    """What a failed call means to its caller: the road, or a refusal."""
+    code = _code_of(error)
+    details = " ".join(str(error.details() or "").split())[:300]
+    message = f"{target}: {code.lower().replace('_', ' ')}" + (f": {details}" if details else "")
+    hint = _HINTS.get(code, "")
+    if code in _REFUSALS:
+        return RefusedError(message, hint=hint)
+    return RoadError(message, hint=hint, retry_after_s=_retry_after_s(error))
+
+
+def _code_of(error: Any) -> str:  # noqa: ANN401
+    return str(error.code().name)
+
+
+def _retry_after_s(error: Any) -> float | None:  # noqa: ANN401
+    for key, value in error.trailing_metadata() or ():
+        if key == "retry-after-ms" and str(value).isdigit():
+            return min(int(value) / 1000, limits.MAX_WAIT_S)
+    return None

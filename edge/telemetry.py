@@ -1,0 +1,154 @@
+"""Counters of the running agent and the latency of its last answers: small enough for every check-in."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from edge.outbox.base import OutboxStats
+from edge.sync.types import DeviceStatus
+from edge.types import Inference, Outcome
+from edge.update.types import Slot
+
+WINDOW = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What the agent has counted since its start.
+
+    Attributes:
+        frames_seen: Frames that were taken from the source.
+        frames_answered: Frames with an answer.
+        frames_unreadable: Files and frames that are no usable picture.
+        frames_failed: Frames that the network failed on.
+        accepted: Answers ACCEPT.
+        confirmed: Answers CONFIRM.
+        unknown: Answers UNKNOWN.
+        kept: Samples that went into the outbox.
+        keep_failed: Samples that should have gone there, but the disk failed.
+        too_large: Samples that were not kept for their size.
+        passes: Passes over the source that are finished.
+        bytes_seen: Encoded bytes of the frames.
+        bytes_uploaded: Payload bytes sent.
+        bytes_fetched: Bytes of releases and their metadata.
+        frames_by_bundle: Answers by bundle digest.
+        frames_by_version: Answers by bundle version.
+        latency_p50_ms: Median time from picture to decision over the last answers; 0 before the first.
+        latency_p95_ms: 95th percentile of the same.
+        last_error: What stands wrong now, in one line: the road before the frames; empty when all is well.
+    """
+
+    frames_seen: int = 0
+    frames_answered: int = 0
+    frames_unreadable: int = 0
+    frames_failed: int = 0
+    accepted: int = 0
+    confirmed: int = 0
+    unknown: int = 0
+    kept: int = 0
+    keep_failed: int = 0
+    too_large: int = 0
+    passes: int = 0
+    bytes_seen: int = 0
+    bytes_uploaded: int = 0
+    bytes_fetched: int = 0
+    frames_by_bundle: dict[str, int] = field(default_factory=dict)
+    frames_by_version: dict[str, int] = field(default_factory=dict)
+    latency_p50_ms: float = 0.0
+    latency_p95_ms: float = 0.0
+    last_error: str = ""
+
+    @property
+    def frames_dropped(self) -> int:
+        """Frames that were taken from the source and came to nothing at all; must be 0."""
+        return max(0, self.frames_seen - self.frames_answered - self.frames_unreadable - self.frames_failed)
+
+
+class Telemetry:
+    """Counts; thread-safe.
+
+    Args:
+        window: Answers that the latencies are taken over.
+    """
+
+    def __init__(self, *, window: int = WINDOW) -> None:
+        self._lock = threading.Lock()
+        self._numbers: Counter[str] = Counter()
+        self._by_bundle: Counter[str] = Counter()
+        self._by_version: Counter[str] = Counter()
+        self._latencies: deque[float] = deque(maxlen=window)
+        self._frame_error = ""
+        self._link_error = ""
+
+    def add(self, **numbers: int) -> None:
+        """Adds to counters by the names of `Counts`."""
+        with self._lock:
+            self._numbers.update(numbers)
+
+    def answered(self, inference: Inference, version: int) -> None:
+        """Counts one answer.
+
+        Args:
+            inference: What the engine said.
+            version: Of the bundle that judged.
+        """
+        name = {Outcome.ACCEPT: "accepted", Outcome.CONFIRM: "confirmed", Outcome.UNKNOWN: "unknown"}
+        with self._lock:
+            self._numbers.update({"frames_answered": 1, name[inference.decision.outcome]: 1})
+            self._by_bundle[inference.bundle_digest] += 1
+            self._by_version[str(version)] += 1
+            self._latencies.append(inference.timings.total_ms)
+
+    def frame_failed(self, error: str) -> None:
+        """Remembers what last went wrong with a frame; an empty line says that all is well again."""
+        with self._lock:
+            self._frame_error = error
+
+    def link_failed(self, error: str) -> None:
+        """The same for the road and for updates."""
+        with self._lock:
+            self._link_error = error
+
+    def counts(self) -> Counts:
+        """Everything, at one moment."""
+        with self._lock:
+            latencies = sorted(self._latencies)
+            return dataclasses.replace(
+                Counts(),
+                **self._numbers,
+                frames_by_bundle=dict(self._by_bundle),
+                frames_by_version=dict(self._by_version),
+                latency_p50_ms=quantile(latencies, 0.5),
+                latency_p95_ms=quantile(latencies, 0.95),
+                last_error=self._link_error or self._frame_error,
+            )
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """The nearest-rank quantile of sorted values; 0 for none."""
+    if not ordered:
+        return 0.0
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def device_status(counts: Counts, slot: Slot, outbox: OutboxStats, *, device_id: str, software: str) -> DeviceStatus:
+    """What is told at check-in."""
+    return DeviceStatus(
+        device_id=device_id,
+        software=software,
+        bundle_digest=slot.bundle_digest,
+        bundle_version=slot.version,
+        outbox_pending=outbox.pending,
+        frames=counts.frames_answered,
+        accepted=counts.accepted,
+        confirmed=counts.confirmed,
+        unknown=counts.unknown,
+        kept=counts.kept,
+        latency_p50_ms=counts.latency_p50_ms,
+        last_error=counts.last_error[:500],
+    )

@@ -1,0 +1,42 @@
+"""What a TFLite graph looks like, as far as calibration and quantization have to know it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Operations that move pixels without changing them.
+_MOVING_OPS = ("CONCATENATION", "PAD", "PADV2", "MIRROR_PAD", "TRANSPOSE", "RESHAPE")
+
+
+def activations(interpreter: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401  (a library without types)
+    """Float tensors that operations write, by name; all others are weights."""
+    written = {int(index) for op in interpreter._get_ops_details() for index in op["outputs"]}
+    details = _details(interpreter)
+    chosen = [details[index] for index in sorted(written) if index in details]
+    return {str(detail["name"]): detail for detail in chosen if detail["dtype"].__name__ == "float32"}
+
+
+def picture_tensors(interpreter: Any) -> frozenset[str]:  # noqa: ANN401
+    """Names of the tensors that hold the picture as it came in, or with a border around it."""
+    details = _details(interpreter)
+    return frozenset(str(details[index]["name"]) for index in _pictures(interpreter))
+
+
+def first_layers(interpreter: Any) -> tuple[str, ...]:  # noqa: ANN401
+    """Names of the tensors that are computed from the picture itself."""
+    pictures, details = _pictures(interpreter), _details(interpreter)
+    readers = [op for op in interpreter._get_ops_details() if pictures & {int(index) for index in op["inputs"]}]
+    computed = {int(index) for op in readers for index in op["outputs"]} - pictures
+    return tuple(sorted(str(details[index]["name"]) for index in computed if index in details))
+
+
+def _pictures(interpreter: Any) -> set[int]:  # noqa: ANN401
+    held = {int(detail["index"]) for detail in interpreter.get_input_details()}
+    for op in interpreter._get_ops_details():
+        if op["op_name"] in _MOVING_OPS and held & {int(index) for index in op["inputs"]}:
+            held |= {int(index) for index in op["outputs"]}
+    return held
+
+
+def _details(interpreter: Any) -> dict[int, dict[str, Any]]:  # noqa: ANN401
+    return {int(detail["index"]): detail for detail in interpreter.get_tensor_details()}

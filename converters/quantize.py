@@ -1,0 +1,121 @@
+"""Quantizes TFLite models with ai-edge-quantizer, with ranges of our own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from converters.quiet import quiet_libraries
+from converters.types import QuantRecipe, Scheme
+from edge.errors import EdgeloopError, MissingExtraError
+
+if TYPE_CHECKING:
+    from converters.calibrate import Ranges
+    from edge.types import ByteArray
+
+EVERYTHING = ".*"
+
+
+def quantize(
+    float_model: bytes, recipe: QuantRecipe, *, ranges: Ranges | None = None, sample: ByteArray | None = None
+) -> bytes:
+    """Quantizes a float32 TFLite model; input and outputs stay float32.
+
+    Args:
+        float_model: The model.
+        recipe: What is quantized, and how.
+        ranges: Activation ranges by tensor name; needed for static int8 only.
+        sample: One picture, uint8 (height, width, 3); needed for static int8 only.
+
+    Returns:
+        The quantized model; the same bytes for the same arguments, in any process.
+
+    Raises:
+        MissingExtraError: ai-edge-quantizer is not installed.
+        EdgeloopError: The quantizer refuses the model, or a layer that shall stay float is not in it.
+    """
+    if recipe.scheme is Scheme.FLOAT32:
+        return float_model
+    quantizer = _quantizer(float_model, recipe)
+    try:
+        with quiet_libraries():
+            calibration = None
+            if recipe.scheme is Scheme.STATIC_INT8:
+                calibration = _calibration(quantizer, float_model, ranges, sample)
+            result = quantizer.quantize(calibration, enable_progress_bar=False, enable_progress_report=False)
+    except (ValueError, RuntimeError, KeyError) as cause:
+        raise EdgeloopError(f"recipe {recipe.name!r} cannot be applied: {str(cause).strip()}") from cause
+    return bytes(result.quantized_model)
+
+
+def _quantizer(float_model: bytes, recipe: QuantRecipe) -> Any:  # noqa: ANN401  (a library without types)
+    try:
+        from ai_edge_quantizer import qtyping, quantizer
+        from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    except ImportError as cause:
+        raise MissingExtraError("ai-edge-quantizer", "convert") from cause
+    made = quantizer.Quantizer(float_model)
+    every_op = qtyping.TFLOperationName.ALL_SUPPORTED
+    match recipe.scheme:
+        case Scheme.STATIC_INT8:
+            made.add_static_config(EVERYTHING, every_op, activation_num_bits=8, weight_num_bits=8)
+            for edge_op in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+                made.update_quantization_recipe(EVERYTHING, edge_op, algorithm_key=AlgorithmName.NO_QUANTIZE)
+        case Scheme.WEIGHT_INT8:
+            made.add_weight_only_config(EVERYTHING, every_op, num_bits=8)
+        case Scheme.FLOAT16:
+            made.update_quantization_recipe(EVERYTHING, every_op, _half_floats(), AlgorithmName.FLOAT_CASTING)
+    for pattern in recipe.float_layers:
+        _require_layer(float_model, recipe.name, pattern)
+        made.update_quantization_recipe(pattern, every_op, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    return made
+
+
+def _half_floats() -> Any:  # noqa: ANN401
+    from ai_edge_quantizer import qtyping
+
+    return qtyping.OpQuantizationConfig(
+        weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT),
+        compute_precision=qtyping.ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )
+
+
+def _calibration(
+    quantizer: Any,  # noqa: ANN401
+    float_model: bytes,
+    ranges: Ranges | None,
+    sample: ByteArray | None,
+) -> dict[str, Any]:
+    """The quantizer's own calibration of one picture, for its form, with every range replaced by ours."""
+    import numpy as np
+
+    from edge.preprocess import to_input
+
+    if ranges is None or sample is None:
+        raise ValueError("static int8 needs activation ranges and a sample picture")
+    signature, inputs = _signature(float_model)
+    result = quantizer.calibrate({signature: [{inputs[0]: to_input(sample)}]}, num_threads=1)
+    for name, statistics in result.items():
+        if name not in ranges:
+            raise ValueError(f"no activation range for tensor {name!r}")
+        statistics["min"] = np.full_like(statistics["min"], ranges[name].low)
+        statistics["max"] = np.full_like(statistics["max"], ranges[name].high)
+    return dict(result)
+
+
+def _signature(float_model: bytes) -> tuple[str, Sequence[str]]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    signatures = Interpreter(model_content=float_model).get_signature_list()
+    name = next(iter(signatures))
+    return name, signatures[name]["inputs"]
+
+
+def _require_layer(float_model: bytes, recipe: str, pattern: str) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    names = [str(detail["name"]) for detail in Interpreter(model_content=float_model).get_tensor_details()]
+    if not any(re.search(pattern, name) for name in names):
+        raise EdgeloopError(f"recipe {recipe!r}: no layer of the network matches {pattern!r}")

@@ -1,0 +1,1 @@
+"""Any folder of pictures, learnt by a network that has seen others before."""

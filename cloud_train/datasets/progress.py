@@ -1,0 +1,32 @@
+"""A progress bar for work over many files, on stderr, only where a person looks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cloud_train.datasets.inspect import Progress
+
+
+@contextmanager
+def file_progress(what: str, *, quiet: bool = False) -> Iterator[Progress]:
+    """Shows a bar while the block runs.
+
+    Args:
+        what: The work, for instance `reading`.
+        quiet: Shows nothing.
+
+    Yields:
+        A function that takes files done and files in all.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,17 @@
+"""Errors of the cloud side, beside those of `edge.errors`."""
+
+from __future__ import annotations
+
+from edge.errors import EdgeloopError
+
+
+class ServerError(EdgeloopError):
+    """A server cannot start: the port is in use, another server has the store."""
+
+
+class UnknownSampleError(EdgeloopError):
+    """An answer names a sample that this store does not hold."""
+
+
+class PublishError(EdgeloopError):
+    """A bundle may not be published: unproven, or not newer than what the channel offers."""

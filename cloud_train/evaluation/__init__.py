@@ -1,0 +1,1 @@
+"""How good a bundle is, and whether it may replace the one before."""

@@ -1,0 +1,1 @@
+"""Signing bundles and offering them on channels."""

@@ -1,0 +1,103 @@
+"""`edgeloop convert` and `edgeloop retrain`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from cloud_train.store.layout import StoreLayout
+from edge import jsonvalue
+
+EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("run", type=EXISTING_FOLDER)
+@click.option("--snapshot", type=EXISTING_FILE, required=True, help="The snapshot the run was trained on.")
+@click.option("--blobs", type=EXISTING_FOLDER, required=True, help="Blob folder with its pictures.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle folder to make.")
+@click.option(
+    "--app", "application", default="shelf", show_default=True, help="Application that gives policies and limits."
+)
+@click.option("--name", default=None, help="Name of the bundle; the application's by default.")
+@click.option("--version", type=click.IntRange(min=1), default=1, show_default=True, help="Version of the bundle.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def convert(
+    run: Path, snapshot: Path, blobs: Path, out: Path, application: str, name: str | None, version: int, as_json: bool
+) -> None:
+    """Quantize the network of RUN, prove it on its validation split and write a bundle."""
+    from cloud_train.retrain.conversion import convert_run
+    from edge.bundle.reader import open_bundle
+    from model_zoo.registry import find_application
+
+    found = find_application(application)
+    folder = convert_run(run, snapshot, blobs, out, name=name or found.name, version=version, application=found)
+    bundle = open_bundle(folder)
+    if as_json:
+        click.echo(
+            json.dumps({"bundle": str(folder), "digest": bundle.digest, "manifest": jsonvalue.to_json(bundle.manifest)})
+        )
+        return
+    proof = bundle.manifest.proof
+    click.echo(f"{folder}: {bundle.digest}")
+    click.echo(
+        f"proof: {proof.verdict.value}, drop {proof.drop_points:+.2f} points (upper 95 % bound {proof.drop_upper_points:+.2f})"
+    )
+
+
+@click.command()
+@click.option("--store", type=EXISTING_FOLDER, required=True, help="The server's store folder.")
+@click.option("--parent", required=True, help="Digest of the snapshot to build on.")
+@click.option("--app", "application", default="shelf", show_default=True, help="Application of the model zoo.")
+@click.option("--name", default=None, help="Name of the bundle; the application's by default.")
+@click.option("--version", type=click.IntRange(min=1), required=True, help="Version of the new bundle.")
+@click.option(
+    "--champion", type=EXISTING_FILE, default=None, help="Evaluation report to beat; none for a first release."
+)
+@click.option("--weights", type=EXISTING_FILE, default=None, help="Local safetensors file to start from.")
+@click.option("--epochs", type=click.IntRange(min=0), default=0, help="Most passes over the data; 0 for the recipe's.")
+@click.option("--channel", default="stable", show_default=True, help="Where to publish when the gate passes.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def retrain(  # noqa: PLR0913 - one parameter an option
+    store: Path,
+    parent: str,
+    application: str,
+    name: str | None,
+    version: int,
+    champion: Path | None,
+    weights: Path | None,
+    epochs: int,
+    channel: str,
+    as_json: bool,
+) -> None:
+    """Extend a snapshot by the labelled samples, train, convert, prove, gate and publish; resumes after a kill."""
+    from cloud_train.retrain.durable_runs import durable_runtime, run_workflow
+    from cloud_train.retrain.plan import RetrainPlan, RetrainResult
+
+    plan = RetrainPlan(
+        store=str(store.resolve()),
+        name=name or application,
+        version=version,
+        application=application,
+        parent=parent,
+        add_labelled_samples=True,
+        initial_weights=str(weights.resolve()) if weights else "",
+        epochs=epochs,
+        champion=str(champion.resolve()) if champion else "",
+        channel=channel,
+    )
+    from cloud_train.retrain import workflow
+
+    with durable_runtime(StoreLayout(root=store).workflows):
+        answer = run_workflow(workflow.retrain, f"retrain-{jsonvalue.digest_of(plan)[:12]}", jsonvalue.to_json(plan))
+    result = jsonvalue.from_json(RetrainResult, answer, where="retrain result")
+    click.echo(
+        json.dumps(jsonvalue.to_json(result))
+        if as_json
+        else f"{result.bundle}: {result.bundle_digest}\ngate: {result.gate}"
+    )
+    for reason in () if as_json else result.gate_reasons:
+        click.echo(f"  {reason}")

@@ -1,0 +1,1 @@
+"""What to look at next, and what people say about it."""

@@ -1,0 +1,1 @@
+"""What the server keeps: pictures as files, everything else in a database."""

@@ -1,0 +1,56 @@
+"""Where things lie in a store folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreLayout:
+    """The folders of one store. Format of each: docs/architecture.md.
+
+    Attributes:
+        root: The store folder.
+    """
+
+    root: Path
+
+    @property
+    def meta(self) -> Path:
+        """Samples, answers, devices, releases."""
+        return self.root / "meta.sqlite"
+
+    @property
+    def blobs(self) -> Path:
+        """Pictures, named by digest."""
+        return self.root / "blobs"
+
+    @property
+    def snapshots(self) -> Path:
+        """Data set snapshots, `<digest>.json`."""
+        return self.root / "snapshots"
+
+    @property
+    def runs(self) -> Path:
+        """Training runs, one folder each."""
+        return self.root / "runs"
+
+    @property
+    def bundles(self) -> Path:
+        """Finished bundles, one folder each."""
+        return self.root / "bundles"
+
+    @property
+    def reports(self) -> Path:
+        """Evaluation reports."""
+        return self.root / "reports"
+
+    @property
+    def workflows(self) -> Path:
+        """State of durable workflows."""
+        return self.root / "workflows.sqlite"
+
+    def snapshot(self, digest: str) -> Path:
+        """File of one snapshot."""
+        return self.snapshots / f"{digest}.json"

@@ -1,0 +1,68 @@
+"""What the server knows besides the pictures: samples, answers, devices, releases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from cloud_train.types import DeviceRecord, Label, SampleRecord
+from edge.update.types import Release
+
+
+class MetaStore(Protocol):
+    """Rows that survive a power cut once a call has returned. Thread-safe.
+
+    Every call raises `StorageError` when the database fails; nothing is half-written then.
+    """
+
+    def add_samples(self, records: tuple[SampleRecord, ...]) -> None:
+        """Records samples in one transaction; a digest that is there keeps its first record."""
+        ...
+
+    def known(self, digests: Iterable[str]) -> frozenset[str]:
+        """Those of `digests` that have a record."""
+        ...
+
+    def sample(self, digest: str) -> SampleRecord | None:
+        """One record."""
+        ...
+
+    def samples(self) -> tuple[SampleRecord, ...]:
+        """All records, oldest first."""
+        ...
+
+    def unlabelled(self, *, limit: int) -> tuple[SampleRecord, ...]:
+        """Samples without any answer, highest `metadata.value` first."""
+        ...
+
+    def add_label(self, label: Label) -> None:
+        """Appends an answer; answers are never changed. The very same answer twice is recorded once.
+
+        Raises:
+            UnknownSampleError: No such sample.
+        """
+        ...
+
+    def labels(self, digest: str | None = None) -> tuple[Label, ...]:
+        """All answers, or those about one sample, in the order they came."""
+        ...
+
+    def record_device(self, device: DeviceRecord) -> None:
+        """Writes the newest word of a device over the one before."""
+        ...
+
+    def devices(self) -> tuple[DeviceRecord, ...]:
+        """All devices, by name."""
+        ...
+
+    def add_release(self, release: Release, *, now: float) -> None:
+        """Records that a release was published; the same one twice is recorded once."""
+        ...
+
+    def releases(self, channel: str) -> tuple[Release, ...]:
+        """Releases of a channel, oldest first."""
+        ...
+
+    def close(self) -> None:
+        """Closes the store. Calling it twice is harmless."""
+        ...

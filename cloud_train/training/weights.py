@@ -1,0 +1,92 @@
+"""Weights as safetensors files: written with the same bytes for the same values, loaded with errors that name the layer."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from edge.errors import UsageError
+from model_zoo.common.heads import SoftmaxClassifier
+
+_log = logging.getLogger(__name__)
+_OURS = "network."
+
+
+def to_bytes(state: dict[str, torch.Tensor]) -> bytes:
+    """A safetensors file; equal weights give equal bytes."""
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+
+
+def digest(data: bytes) -> str:
+    """SHA-256, hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_weights(path: Path) -> bytes:
+    """The bytes of a weights file.
+
+    Raises:
+        UsageError: No such file, or it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as cause:
+        reason = (cause.strerror or str(cause)).lower()
+        raise UsageError(f"weights file {path} cannot be read: {reason}", hint="check the path") from cause
+
+
+def parse_weights(data: bytes, *, where: str) -> dict[str, torch.Tensor]:
+    """Tensors by name, as timm calls them; files that edgeloop wrote are understood too.
+
+    Args:
+        data: A safetensors file.
+        where: Its name, for errors.
+
+    Raises:
+        UsageError: Not a safetensors file.
+    """
+    try:
+        tensors = load(data)
+    except (SafetensorError, ValueError, KeyError) as cause:
+        raise UsageError(
+            f"weights file {where} is not a safetensors file", hint="convert it, or check the download"
+        ) from cause
+    if tensors and all(name.startswith(_OURS) for name in tensors):
+        tensors = {name.removeprefix(_OURS): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def start_from(classifier: SoftmaxClassifier, tensors: dict[str, torch.Tensor], *, where: str) -> None:
+    """Loads a backbone, and the head too where it fits; a head for other classes is left out with a line saying so.
+
+    Args:
+        classifier: Changed in place.
+        tensors: As `parse_weights` gives them.
+        where: Name of the file, for errors.
+
+    Raises:
+        UsageError: Weights of another architecture; names the first layer that does not fit.
+    """
+    network = classifier.network
+    head = f"{network.pretrained_cfg['classifier']}."
+    wanted = network.state_dict()
+    misfits = [name for name, tensor in wanted.items() if name not in tensors or tensors[name].shape != tensor.shape]
+    wrong = [name for name in misfits if not name.startswith(head)]
+    if wrong:
+        raise UsageError(_misfit(wrong[0], wanted, tensors, where), hint="name weights of the recipe's architecture")
+    if misfits:
+        _log.warning("%s: its head is for other classes and is left out; the backbone is loaded", where)
+    fitting = {name: tensors[name] for name in wanted if name not in misfits}
+    network.load_state_dict(fitting, strict=False)
+
+
+def _misfit(name: str, wanted: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], where: str) -> str:
+    if name not in tensors:
+        return f"weights file {where} has no layer {name!r}"
+    found, needed = list(tensors[name].shape), list(wanted[name].shape)
+    return f"weights file {where}: layer {name!r} has shape {found}, the network needs {needed}"

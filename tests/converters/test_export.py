@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from converters.export import count_outputs, export_network, require_finite
+from edge.errors import EdgeloopError, UsageError
+
+
+class Answering(nn.Module):
+    """A network whose answer is whatever the test says."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x):
+        return self.answer(x)
+
+
+def test_the_graph_follows_the_io_contract(models):
+    picture = torch.randint(0, 256, (1, 32, 32, 3)).float()
+    with torch.no_grad():
+        answer = models.exported.graph(image=picture)
+        wanted = models.network(picture.permute(0, 3, 1, 2))
+    assert list(answer) == ["logits"]
+    assert torch.allclose(answer["logits"], wanted, atol=1e-4)
+
+
+def test_exporting_leaves_the_network_untouched(job, models):
+    before = {name: tensor.clone() for name, tensor in job.network.state_dict().items()}
+    export_network(job.network, height=32, width=32)
+    assert all(torch.equal(before[name], tensor) for name, tensor in job.network.state_dict().items())
+
+
+def test_layers_are_named_without_the_modules_they_were_imported_from(models):
+    assert b"SmallNet_network/Sequential_last/Conv2d_0" in models.tflite
+    assert b"conversion_jobs" not in models.tflite
+    assert b"torch.nn" not in models.tflite
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda x: {"logits": x.mean((2, 3))}, "found dict"),
+        (lambda x: x, r"found \[1, 3, 8, 8\]"),
+        (lambda x: x.mean(), r"found \[\]"),
+    ],
+)
+def test_an_answer_that_is_no_row_of_logits_is_refused(answer, words):
+    with pytest.raises(UsageError, match=words):
+        count_outputs(Answering(answer), height=8, width=8)
+
+
+def test_a_network_that_cannot_run_at_this_size_says_so_in_one_line():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 4))
+    assert count_outputs(net, height=8, width=8) == 4
+    with pytest.raises(EdgeloopError, match="cannot be run at 9x8") as caught:
+        count_outputs(net, height=8, width=9)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_cannot_be_traced_says_so_in_one_line():
+    def looks_at_values(x):
+        return x.mean((2, 3)) if x.sum() > 3 else x.amax((2, 3))
+
+    with pytest.raises(EdgeloopError, match="cannot be exported at 8x8") as caught:
+        export_network(Answering(looks_at_values), height=8, width=8)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(bad):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    require_finite(net)
+    net[1].running_var[2] = bad
+    with pytest.raises(EdgeloopError, match=r"'1.running_var' hold 1 values"):
+        require_finite(net)

@@ -1,0 +1,36 @@
+"""The `edgeloop` process that device tests start: the real command, and what a test wants to go wrong in it.
+
+DIE_AT=N kills it (SIGKILL) at its N-th durable point; DIE_AT_POINT=NAME at the first of that name; POINTS=FILE writes
+down every point it passes; FILE_LIMIT=BYTES lets no file grow beyond that, as a full disk would.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from pathlib import Path
+
+from edge import durable
+
+_passed = 0
+
+
+def watch(point: str) -> None:
+    global _passed
+    _passed += 1
+    if notes := os.environ.get("POINTS"):
+        with Path(notes).open("a") as file:
+            file.write(f"{point}\n")
+    if os.environ.get("DIE_AT") == str(_passed) or os.environ.get("DIE_AT_POINT") == point:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    durable.observe(watch)
+    if limit := os.environ.get("FILE_LIMIT"):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+    from cloud_train.cli import main
+
+    main()

@@ -1,0 +1,209 @@
+import pytest
+
+from device_world import RepositoryRoad
+from edge.errors import BackendError, RoadError, UsageError
+from edge.link import Link, LinkParts, release_claims
+from edge.outbox.base import EntryState
+from edge.outbox.memory import MemoryOutbox
+from edge.settings import AgentSettings
+from edge.telemetry import Telemetry
+from edge.update.slots import Slots
+from edge.update.types import Slot, UpdateOutcome, UpdateResult
+from sample_values import make_sample
+
+
+class PlannedUpdates:
+    """An updater whose answers are planned; counts how often it is asked."""
+
+    def __init__(self, slots):
+        self.slots = slots
+        self.answers = []
+        self.asked_at = []
+
+    def update(self, now):
+        self.asked_at.append(now)
+        answer = self.answers.pop(0) if self.answers else (UpdateOutcome.CURRENT, "")
+        if isinstance(answer, Exception):
+            raise answer
+        outcome, reason = answer
+        if outcome is UpdateOutcome.ACTIVATED:
+            self.slots._state = self.slots.state.__class__(slots={"a": Slot(bundle_digest="1" * 64), "b": Slot()}, active="a")
+        return UpdateResult(outcome=outcome, bundle_digest="", fetched_bytes=10, reason=reason)
+
+
+class World:
+    def __init__(self, tmp_path):
+        self.now = 1000.0
+        self.said = []
+        self.prepared = 0
+        self.road = RepositoryRoad(tmp_path / "store")
+        self.outbox = MemoryOutbox()
+        self.slots = Slots(tmp_path / "home")
+        self.updates = PlannedUpdates(self.slots)
+        self.telemetry = Telemetry()
+        settings = AgentSettings(
+            home=tmp_path / "home", link_interval_s=2, check_in_s=30, update_interval_s=300, backoff_cap_s=8
+        )
+        self.link = Link(
+            LinkParts(
+                settings=settings,
+                outbox=self.outbox,
+                transport=self.road,
+                slots=self.slots,
+                updater=self.updates,
+                telemetry=self.telemetry,
+                prepare=self.prepare,
+                say=self.said.append,
+                clock=lambda: self.now,
+                jitter=lambda: 1.0,
+            )
+        )
+
+    def prepare(self):
+        self.prepared += 1
+
+    def step(self, later=0.0):
+        self.now += later
+        return self.link.step()
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def put(world, number):
+    sample = make_sample(number)
+    world.outbox.put(sample, now=world.now)
+    return sample
+
+
+def test_one_round_does_everything(world):
+    samples = [put(world, number) for number in range(3)]
+    world.updates.answers = [(UpdateOutcome.ACTIVATED, "")]
+    assert world.step() == 2
+    assert world.road.stored == {sample.digest: sample.payload for sample in samples}
+    assert [status.device_id for status in world.road.statuses] == ["device"]
+    assert (world.prepared, world.link.reached_at) == (1, 1000.0)
+    counts = world.telemetry.counts()
+    assert (counts.bytes_uploaded, counts.bytes_fetched) == (sum(len(sample.payload) for sample in samples), 10)
+
+
+def test_without_a_bundle_every_round_asks_for_one(world):
+    for _ in range(3):
+        world.step(2)
+    assert len(world.updates.asked_at) == 3
+
+
+def test_with_a_bundle_updates_and_check_ins_have_their_own_pace(world):
+    world.updates.answers = [(UpdateOutcome.ACTIVATED, "")]
+    for _ in range(400):
+        world.step(1)
+    assert world.updates.asked_at == [1001.0, 1301.0]
+    assert len(world.road.statuses) == 14
+
+
+def test_the_server_sets_the_pace_of_check_ins_within_bounds(world):
+    world.road.check_in_s = 1e9
+    world.step()
+    world.step(3601)
+    assert len(world.road.statuses) == 2
+    world.road.check_in_s = 1e-9
+    world.step(3601)
+    world.step(0.1)
+    assert len(world.road.statuses) == 3
+    world.step(0.2)
+    assert len(world.road.statuses) == 4
+
+
+def test_an_announced_release_is_fetched_at_once(world):
+    world.updates.answers = [(UpdateOutcome.ACTIVATED, ""), (UpdateOutcome.CURRENT, "")]
+    world.step()
+    world.road.announced = "2" * 64
+    world.step(31)
+    assert world.updates.asked_at == [1000.0, 1031.0]
+    world.slots.reject("2" * 64)
+    world.step(31)
+    assert len(world.updates.asked_at) == 2
+
+
+def test_a_bad_road_is_tried_ever_more_rarely_and_said_once(world):
+    world.road.down = True
+    put(world, 1)
+    assert [world.step() for _ in range(5)] == [1.0, 2.0, 4.0, 8.0, 8.0]
+    assert world.said == ["the server does not answer (check the connection)"]
+    assert world.telemetry.counts().last_error == world.said[0]
+    assert [entry.state for entry in world.outbox.entries()] == [EntryState.PENDING]
+    world.road.down = False
+    assert world.step() == 2
+    assert world.telemetry.counts().last_error == ""
+    world.road.down = True
+    world.now += 100
+    assert world.step() == 1.0
+    assert len(world.said) == 2
+
+
+def test_a_server_that_asks_to_wait_is_waited_for(world, monkeypatch):
+    def busy(offers):
+        raise RoadError("busy", retry_after_s=77.0)
+
+    monkeypatch.setattr(world.road, "offer", busy)
+    put(world, 1)
+    assert world.step() == 77.0
+
+
+def test_offline_updates_count_as_a_bad_road(world):
+    world.updates.answers = [(UpdateOutcome.OFFLINE, "no news")] * 2
+    assert [world.step(), world.step()] == [1.0, 2.0]
+
+
+def test_a_rejected_release_stands_in_the_status_and_is_said_once(world):
+    world.updates.answers = [(UpdateOutcome.REJECTED, "expired")] * 3 + [(UpdateOutcome.CURRENT, "")]
+    for _ in range(3):
+        assert world.step(301) == 2
+    assert world.said == ["expired"]
+    assert world.telemetry.counts().last_error == "expired"
+    world.step(301)
+    assert world.telemetry.counts().last_error == ""
+
+
+def test_a_bundle_that_cannot_be_loaded_is_said(world):
+    def fail():
+        raise BackendError("the model is damaged")
+
+    world.link._parts = LinkParts(
+        **{name: getattr(world.link._parts, name) for name in LinkParts.__slots__} | {"prepare": fail}
+    )
+    world.updates.answers = [(UpdateOutcome.ACTIVATED, "")]
+    assert world.step() == 1.0
+    assert world.said == ["the model is damaged"]
+
+
+def test_wrong_usage_ends_the_link_and_is_handed_on(world):
+    world.updates.answers = [UsageError("no trusted root")]
+    world.link.start()
+    world.link._thread.join(5)
+    assert isinstance(world.link.fatal, UsageError)
+
+
+def test_a_mistake_of_ours_is_handed_on_too(world):
+    world.updates.answers = [ZeroDivisionError()]
+    world.link.start()
+    world.link._thread.join(5)
+    assert isinstance(world.link.fatal, ZeroDivisionError)
+
+
+def test_stop_is_quick_and_hangs_up(world):
+    world.link.start()
+    world.link.stop(timeout_s=5)
+    assert not world.link._thread.is_alive()
+    assert world.road.closed
+    assert world.link.fatal is None
+
+
+def test_claims_of_the_dead_come_back(world):
+    for number in range(3):
+        put(world, number)
+    world.outbox.claim(limit=2, now=world.now, lease_s=1000)
+    release_claims(world.outbox)
+    assert {entry.state for entry in world.outbox.entries()} == {EntryState.PENDING}

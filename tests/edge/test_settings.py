@@ -1,0 +1,85 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from edge.errors import UsageError
+from edge.settings import AgentSettings, load_settings, log_level
+
+
+def load(file=None, environment=None, **overrides):
+    return load_settings(file=file, environment=environment or {}, overrides=overrides)
+
+
+def toml(tmp_path, text):
+    path = tmp_path / "device.toml"
+    path.write_text(text)
+    return path
+
+
+def test_later_sources_win(tmp_path):
+    file = toml(tmp_path, '[device]\nhome = "/file"\nfps = 1\nchannel = "beta"\ndevice_id = "from-file"\n')
+    found = load(file, {"EDGELOOP_FPS": "2.5", "EDGELOOP_CHANNEL": "canary"}, channel="stable", device_id=None)
+    assert found == AgentSettings(home=Path("/file"), fps=2.5, channel="stable", device_id="from-file")
+
+
+def test_every_field_can_come_from_the_environment():
+    text = {"home": "/h", "server": "h:1", "source": "/s", "root": "/r", "tls_ca": "/c", "exit_when_drained": "yes"}
+    text |= {"device_id": "d", "channel": "c", "artifact": "onnx"}
+    names = [field.name for field in dataclasses.fields(AgentSettings)]
+    found = load(environment={f"EDGELOOP_{name.upper()}": text.get(name, "7") for name in names})
+    changed = [name for name in names if getattr(found, name) != getattr(AgentSettings(home=Path("x")), name)]
+    assert changed == names
+    assert found.source == Path("/s")
+    assert found.exit_when_drained is True
+
+
+def test_settings_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        AgentSettings(home=Path("x")).fps = 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[device]\nhome="x"\nflavour = 1\n', "unknown setting 'flavour'"),
+        ("[device\n", "is not TOML"),
+        ("device = 3\n", "[device] is not a table"),
+        ('[device]\nhome="x"\nfps = "fast"\n', "setting 'fps': could not convert string to float"),
+        ('[device]\nhome="x"\nthreads = 1.5\n', "setting 'threads': expected int, found 1.5"),
+        ('[device]\nhome="x"\nthreads = true\n', "setting 'threads': expected int, found True"),
+        ('[device]\nhome="x"\nserver = 3\n', "setting 'server': expected str, found 3"),
+        ('[device]\nhome="x"\nsource = 3\n', "setting 'source': expected Path, found 3"),
+        ('[device]\nhome="x"\nexit_when_drained = "maybe"\n', "expected true or false, found 'maybe'"),
+        ('[device]\nhome="x"\nthreads = 0\n', "setting 'threads' must be at least 1"),
+        ('[device]\nhome="x"\nfps = -1\n', "setting 'fps' must be 0 or more"),
+        ('[device]\nhome="x"\nfps = nan\n', "setting 'fps' must be 0 or more"),
+        ('[device]\nhome="x"\nlink_interval_s = 0\n', "setting 'link_interval_s' must be above 0"),
+        ('[device]\nhome="x"\ndevice_id = "a b"\n', "device_id 'a b'"),
+        ('[device]\nhome="x"\nchannel = "../x"\n', "channel '../x'"),
+        ('[device]\nhome="x"\nexit_when_drained = true\n', "exit_when_drained needs an end"),
+        ("[device]\nfps = 1\n", "no home folder"),
+    ],
+)
+def test_nonsense_is_named(tmp_path, text, message):
+    with pytest.raises(UsageError) as caught:
+        load(toml(tmp_path, text))
+    assert message in str(caught.value)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(UsageError, match="cannot read .*none.toml: no such file"):
+        load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("environment", "verbose", "level"),
+    [({}, 0, "WARNING"), ({"LOG_LEVEL": "info"}, 0, "INFO"), ({"LOG_LEVEL": "ERROR"}, 1, "INFO"), ({}, 2, "DEBUG")],
+)
+def test_log_level(environment, verbose, level):
+    assert log_level(environment, verbose=verbose) == level
+
+
+def test_log_level_that_is_none():
+    with pytest.raises(UsageError, match="LOG_LEVEL is 'LOUD'"):
+        log_level({"LOG_LEVEL": "loud"}, verbose=0)

@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from edge.bundle.reader import Bundle
 
+SHOWN_LABELS = 20
 _FOLDER = click.Path(path_type=Path)
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -84,10 +85,11 @@ def describe(opened: Bundle) -> list[str]:
     manifest = opened.manifest
     proof, source = manifest.proof, manifest.provenance
     sizes = {entry.name: entry.size_bytes for entry in manifest.files}
+    more = ", …" if len(manifest.labels) > SHOWN_LABELS else ""
     lines = [
         f"{manifest.name} version {manifest.version}",
         f"digest     {opened.digest}",
-        f"labels     {len(manifest.labels)}: {', '.join(manifest.labels)}",
+        f"labels     {len(manifest.labels)}: {', '.join(manifest.labels[:SHOWN_LABELS])}{more}",
     ]
     for stage in manifest.stages:
         spec = stage.preprocess

@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from converters.fold import fold_batch_norms, fold_normalisation
+from converters.pools import pad_pools_with_zero
 from edge.errors import EdgeloopError, UsageError
 
 INPUT_NAME = "image"
@@ -76,6 +77,7 @@ def export_network(network: torch.nn.Module, *, height: int, width: int) -> Expo
             _drop_guards(graph)
             num_folded = fold_batch_norms(graph)
             normalisation_folded = fold_normalisation(graph)
+            pad_pools_with_zero(graph)
             _shorten_scopes(graph)
             program = torch.export.export(graph, (), sample)
     except Exception as cause:  # torch.export raises whatever the network's own code raises

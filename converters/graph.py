@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from edge.errors import MissingExtraError
+
 # Operations that move pixels without changing them.
 _MOVING_OPS = ("CONCATENATION", "PAD", "PADV2", "MIRROR_PAD", "TRANSPOSE", "RESHAPE")
 
 
-def activations(interpreter: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401  (a library without types)
+def read_graph(model: bytes) -> Any:  # noqa: ANN401  (a library without types)
+    """A model opened to look at, not to run."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    except ImportError as cause:
+        raise MissingExtraError("ai-edge-litert", "convert") from cause
+    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    return Interpreter(model_content=model, experimental_op_resolver_type=resolver)
+
+
+def activations(interpreter: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401
     """Float tensors that operations write, by name; all others are weights."""
     written = {int(index) for op in interpreter._get_ops_details() for index in op["outputs"]}
     details = _details(interpreter)
@@ -25,7 +37,8 @@ def picture_tensors(interpreter: Any) -> frozenset[str]:  # noqa: ANN401
 def first_layers(interpreter: Any) -> tuple[str, ...]:  # noqa: ANN401
     """Names of the tensors that are computed from the picture itself."""
     pictures, details = _pictures(interpreter), _details(interpreter)
-    readers = [op for op in interpreter._get_ops_details() if pictures & {int(index) for index in op["inputs"]}]
+    operations = [op for op in interpreter._get_ops_details() if op["op_name"] != "DELEGATE"]
+    readers = [op for op in operations if pictures & {int(index) for index in op["inputs"]}]
     computed = {int(index) for op in readers for index in op["outputs"]} - pictures
     return tuple(sorted(str(details[index]["name"]) for index in computed if index in details))
 

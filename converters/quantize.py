@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from converters.graph import first_layers, read_graph
 from converters.quiet import quiet_libraries
 from converters.types import QuantRecipe, Scheme
 from edge.errors import EdgeloopError, MissingExtraError
@@ -66,10 +67,25 @@ def _quantizer(float_model: bytes, recipe: QuantRecipe) -> Any:  # noqa: ANN401 
             made.add_weight_only_config(EVERYTHING, every_op, num_bits=8)
         case Scheme.FLOAT16:
             made.update_quantization_recipe(EVERYTHING, every_op, _half_floats(), AlgorithmName.FLOAT_CASTING)
-    for pattern in recipe.float_layers:
-        _require_layer(float_model, recipe.name, pattern)
+    for pattern in _float_layers(float_model, recipe):
         made.update_quantization_recipe(pattern, every_op, algorithm_key=AlgorithmName.NO_QUANTIZE)
     return made
+
+
+def _float_layers(float_model: bytes, recipe: QuantRecipe) -> tuple[str, ...]:
+    """Patterns of the layers that stay float.
+
+    The input's mean is folded into the first layer, so an error of its weights is multiplied by raw grey levels. Where
+    only weights are quantized that would be most of the whole error, for a few bytes: that layer stays float then.
+    """
+    interpreter = read_graph(float_model)
+    names = [str(detail["name"]) for detail in interpreter.get_tensor_details()]
+    for pattern in recipe.float_layers:
+        if not any(re.search(pattern, name) for name in names):
+            raise EdgeloopError(f"recipe {recipe.name!r}: no layer of the network matches {pattern!r}")
+    if recipe.scheme is Scheme.STATIC_INT8:
+        return recipe.float_layers
+    return (*recipe.float_layers, *(re.escape(name) for name in first_layers(interpreter)))
 
 
 def _half_floats() -> Any:  # noqa: ANN401
@@ -106,16 +122,6 @@ def _calibration(
 
 
 def _signature(float_model: bytes) -> tuple[str, Sequence[str]]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    signatures = Interpreter(model_content=float_model).get_signature_list()
+    signatures = read_graph(float_model).get_signature_list()
     name = next(iter(signatures))
     return name, signatures[name]["inputs"]
-
-
-def _require_layer(float_model: bytes, recipe: str, pattern: str) -> None:
-    from ai_edge_litert.interpreter import Interpreter
-
-    names = [str(detail["name"]) for detail in Interpreter(model_content=float_model).get_tensor_details()]
-    if not any(re.search(pattern, name) for name in names):
-        raise EdgeloopError(f"recipe {recipe!r}: no layer of the network matches {pattern!r}")

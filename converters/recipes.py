@@ -25,4 +25,12 @@ FLOAT16 = QuantRecipe(name="fp16", scheme=Scheme.FLOAT16, tolerance=FLOAT_TOLERA
 FLOAT32 = QuantRecipe(name="fp32", scheme=Scheme.FLOAT32, tolerance=FLOAT_TOLERANCE)
 
 # Smallest and fastest first; the first one that the acceptance rule does not refuse is taken.
-DEFAULT_RECIPES = (STATIC_INT8, STATIC_INT8_P99_999, STATIC_INT8_FLOAT_HEAD, WEIGHT_INT8, FLOAT16, FLOAT32)
+DEFAULT_RECIPES = (
+    STATIC_INT8,
+    STATIC_INT8_P99_999,
+    STATIC_INT8_P99_99,
+    STATIC_INT8_FLOAT_HEAD,
+    WEIGHT_INT8,
+    FLOAT16,
+    FLOAT32,
+)

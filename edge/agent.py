@@ -74,6 +74,7 @@ class Agent:
         self._engine: Engine | None = None
         self._link: Link | None = None
         self._good_frames = 0
+        self._keep_error = ""
         self._reported: set[str] = set()
 
     def stop(self) -> None:
@@ -237,6 +238,7 @@ class Agent:
                 self._telemetry.add(kept=1)
         except StorageError as error:
             self._telemetry.add(keep_failed=1)
+            self._keep_error = error.message
             self._report_failure(str(error))
             return False
         return True
@@ -295,7 +297,7 @@ class Agent:
         counts = self._telemetry.counts()
         if counts.keep_failed:
             raise StorageError(
-                f"{counts.keep_failed} samples could not be kept: {counts.last_error}",
+                f"{counts.keep_failed} samples could not be kept: {self._keep_error}",
                 hint="free some space and run the same command again; what was kept before is safe",
             )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edge.types import Inference
 
 EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141
+EXIT_BROKEN_PIPE = 1
 F = TypeVar("F", bound=Callable[..., object])
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -38,7 +38,7 @@ def run_cli(command: click.Command) -> NoReturn:
         SystemExit: 0 when all is well, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C.
     """
     try:
-        code = command.main(standalone_mode=False)
+        code = command.main(prog_name=command.name, standalone_mode=False)
         sys.stdout.flush()
     except EdgeloopError as error:
         _fail(str(error), error.exit_code)

@@ -26,14 +26,18 @@ def reproducible(*, seed: int, num_threads: int) -> Iterator[None]:
         num_threads: torch threads; results depend on it.
     """
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    filling = torch.utils.deterministic.fill_uninitialized_memory
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torch.set_num_threads(num_threads)
         torch.use_deterministic_algorithms(True)
+        # It would write every new tensor twice, to make reading before writing repeatable; nothing here reads first.
+        torch.utils.deterministic.fill_uninitialized_memory = False
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(strict)
+            torch.utils.deterministic.fill_uninitialized_memory = filling
             torch.set_num_threads(threads)
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-LOWEST, HIGHEST = 0.5, 5.0
+LOWEST, HIGHEST = 0.4, 5.0
 _STEPS = 60
 
 

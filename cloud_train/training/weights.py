@@ -1,4 +1,4 @@
-"""Weights as safetensors files: written with the same bytes for the same values, loaded with errors that name the layer."""
+"""Weights as safetensors files: equal bytes for equal values, and errors that name the layer that does not fit."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ class _Staging:
         with _open_at(path, offset) as file:
             for chunk in chunks:
                 try:
-                    file.write(chunk)
+                    _write_all(file, chunk)
                 except OSError as cause:
                     raise durable.storage_error(path, cause) from cause
 
@@ -179,6 +179,13 @@ def _open_at(path: Path, offset: int) -> IO[bytes]:
         return os.fdopen(handle, "wb", buffering=0)
     except OSError as cause:
         raise durable.storage_error(path, cause) from cause
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    """An unbuffered write may take only a part, for instance the part that a full disk still had room for."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def _candidates(source: Path, entry: FileEntry) -> tuple[Path, ...]:

@@ -25,7 +25,9 @@ from edge.sync.base import SyncTransport
 from edge.update.types import Release
 
 if TYPE_CHECKING:
-    from tuf.api.metadata import Metadata, Root, TargetFile, Targets
+    # Where the classes live: `tuf.api.metadata` offers them too, but not in a way that type checkers accept.
+    from tuf.api._payload import Root, TargetFile, Targets
+    from tuf.api.metadata import Metadata
     from tuf.ngclient.updater import Updater
 
     from edge.update.fetcher import TransportFetcher
@@ -98,7 +100,9 @@ class TrustStore:
             with _as_trust_errors("it"):
                 _parse_root(data)
         except TrustError as error:
-            raise UsageError(f"{file} is not a TUF root: {error.message}", hint="take the server's 1.root.json") from error
+            raise UsageError(
+                f"{file} is not a TUF root: {error.message}", hint="take the server's 1.root.json"
+            ) from error
         durable.make_folder(self._folder)
         durable.write_bytes(self._root_file, data, point="trust.root")
 
@@ -220,15 +224,15 @@ class TrustStore:
         return root
 
     def _stored_targets(self, root: Root) -> Metadata[Targets]:
-        from tuf.api.metadata import Metadata, Targets
+        from tuf.api.metadata import Metadata
 
         file = self._metadata / "targets.json"
         if not file.exists():
             raise TrustError("no release was ever verified on this device", hint="connect it to its server once")
-        targets = Metadata[Targets].from_bytes(_read(file))
-        if targets.signed.type != Targets.type:
+        targets: Metadata[Targets] = Metadata.from_bytes(_read(file))
+        if targets.signed.type != "targets":
             raise TrustError(f"{file.name} is {targets.signed.type} metadata", hint=_STAYS)
-        root.verify_delegate(Targets.type, targets.signed_bytes, targets.signatures)
+        root.verify_delegate("targets", targets.signed_bytes, targets.signatures)
         return targets
 
     def _make_durable(self) -> None:
@@ -291,12 +295,12 @@ def _road_error(cause: BaseException) -> RoadError:
 
 
 def _parse_root(data: bytes) -> Metadata[Root]:
-    from tuf.api.metadata import Metadata, Root
+    from tuf.api.metadata import Metadata
 
-    root = Metadata[Root].from_bytes(data)
-    if root.signed.type != Root.type:
+    root: Metadata[Root] = Metadata.from_bytes(data)
+    if root.signed.type != "root":
         raise TrustError(f"it is {root.signed.type} metadata")
-    root.signed.verify_delegate(Root.type, root.signed_bytes, root.signatures)
+    root.signed.verify_delegate("root", root.signed_bytes, root.signatures)
     return root
 
 

@@ -119,6 +119,8 @@ def _import_torchvision() -> None:
     with warnings.catch_warnings():
         # Its picture decoders are native too; nothing here decodes with them.
         warnings.filterwarnings("ignore", message="Failed to load image Python extension")
+        # First the package: after an import that failed, its submodules are still there and it is not.
+        importlib.import_module("torchvision")
         extension = importlib.import_module("torchvision.extension")
     if is_stand_in():
         # Its guard would refuse before it asks for the operator.

@@ -14,10 +14,10 @@ def shelf_recipe() -> TrainRecipe:
         augment=AugmentRecipe(
             rotate_deg=12, shift=0.1, scale=0.15, brightness=0.25, contrast=0.25, saturation=0.3, noise=4
         ),
-        epochs=36,
-        patience=14,
+        epochs=24,
+        patience=12,
         batch_size=32,
-        learning_rate=4e-3,
-        weight_decay=0.03,
-        label_smoothing=0.05,
+        learning_rate=3e-3,
+        weight_decay=0.05,
+        label_smoothing=0.0,
     )

@@ -6,7 +6,7 @@ from edge.bundle.manifest import DecisionPolicy, KeepPolicy, QualityLimits
 from model_zoo.shelf.recipes import shelf_recipe
 from model_zoo.types import Application
 
-FIELD_FRACTION = 0.5
+FIELD_FRACTION = 0.58
 
 
 def shelf_application() -> Application:
@@ -14,7 +14,7 @@ def shelf_application() -> Application:
     return Application(
         name="shelf",
         recipe=shelf_recipe(),
-        decision=DecisionPolicy(accept_confidence=0.75, confirm_confidence=0.4, accept_margin=0.2),
-        keep=KeepPolicy(below_confidence=0.6, below_margin=0.2, random_fraction=0.02),
+        decision=DecisionPolicy(accept_confidence=0.85, confirm_confidence=0.4, accept_margin=0.2),
+        keep=KeepPolicy(below_confidence=0.85, below_margin=0.2, random_fraction=0.02),
         limits=QualityLimits(),
     )

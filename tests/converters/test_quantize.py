@@ -106,6 +106,15 @@ def test_smaller_recipes_are_smaller(models, ranges):
     assert "int8" in weights(recipes.WEIGHT_INT8)
 
 
+def test_weight_recipes_keep_the_layer_that_reads_grey_levels_float(models, ranges):
+    for recipe, kind in ((recipes.WEIGHT_INT8, "int8"), (recipes.FLOAT16, "float16")):
+        _, details, _ = tensors_of(made(models, ranges, recipe))
+        types = {tuple(d["shape"]): d["type"] for d in details if d["type"] != "float32" or len(d["shape"]) == 4}
+        first = [d["type"] for d in details if tuple(d["shape"]) == (16, 3, 3, 3)]
+        assert first == ["float32"]
+        assert kind in types.values()
+
+
 def test_a_layer_that_is_not_there_is_refused_by_name(models, ranges):
     recipe = replace(recipes.STATIC_INT8, name="odd", float_layers=("no_such_layer",))
     with pytest.raises(EdgeloopError, match="'odd': no layer of the network matches 'no_such_layer'"):
@@ -122,6 +131,6 @@ def test_static_int8_without_ranges_is_refused(models, ranges):
 
 def test_the_declared_order_goes_from_smallest_to_lossless():
     schemes = [recipe.scheme.value for recipe in recipes.DEFAULT_RECIPES]
-    assert schemes == ["static_int8"] * 3 + ["weight_int8", "float16", "float32"]
+    assert schemes == ["static_int8"] * 4 + ["weight_int8", "float16", "float32"]
     assert len({recipe.name for recipe in recipes.DEFAULT_RECIPES}) == len(recipes.DEFAULT_RECIPES)
     assert recipes.STATIC_INT8.tolerance == 0

@@ -3,10 +3,11 @@ import hashlib
 import json
 import threading
 import time
+from typing import ClassVar
 
 import pytest
-
 from device_world import RepositoryRoad, publish, root_file
+
 from edge.agent import Agent
 from edge.bundle.manifest import KeepPolicy
 from edge.bundle.reader import open_bundle
@@ -90,7 +91,7 @@ def install(tmp_path, bundle, *, confirmed=True):
 class Run:
     """An agent in a thread of its own."""
 
-    started = []
+    started: ClassVar[list["Run"]] = []
 
     def __init__(self, given, road=None):
         self.started.append(self)
@@ -388,7 +389,7 @@ def test_a_full_disk_does_not_stop_the_answers_and_the_same_command_makes_up_for
 
     monkeypatch.setattr(SqliteOutbox, "put", put)
     run = Run(settings(tmp_path, pictures))
-    with pytest.raises(StorageError, match="2 samples could not be kept: .*no space left"):
+    with pytest.raises(StorageError, match=r"2 samples could not be kept: .*no space left"):
         run.join()
     assert len(run.journal()) == 8
     assert sum("no space left" in line for line in run.said) == 1

@@ -1,5 +1,5 @@
 import os
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 
@@ -95,7 +95,7 @@ def test_pace_keeps_the_rate_and_does_not_make_up_for_a_pause(folder):
         times.append(frame.captured_at)
         if frame.sequence == 3:
             pace.time += 100.0
-    gaps = [round(later - earlier, 6) for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [round(later - earlier, 6) for earlier, later in pairwise(times)]
     assert gaps == [0.25, 0.25, 0.25, 100.0, 0.25, 0.25, 0.25]
 
 
@@ -115,7 +115,7 @@ def test_forever_over_nothing_readable_does_not_spin(tmp_path):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(UsageError, match="no folder .*none"):
+    with pytest.raises(UsageError, match=r"no folder .*none"):
         source(tmp_path / "none")
 
 

@@ -4,8 +4,8 @@ import sys
 import textwrap
 
 import pytest
-
 from device_world import process_environment
+
 from edge.errors import UsageError
 from edge.home import DeviceHome
 

@@ -41,5 +41,5 @@ def test_two_files_of_bounded_size(tmp_path):
 
 def test_what_cannot_be_opened(tmp_path):
     (tmp_path / "predictions.jsonl").mkdir()
-    with pytest.raises(StorageError, match="cannot write .*predictions.jsonl"):
+    with pytest.raises(StorageError, match=r"cannot write .*predictions.jsonl"):
         Journal(tmp_path / "predictions.jsonl", max_bytes=100)

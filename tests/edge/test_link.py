@@ -1,6 +1,7 @@
 import pytest
-
 from device_world import RepositoryRoad
+from sample_values import make_sample
+
 from edge.errors import BackendError, RoadError, UsageError
 from edge.link import Link, LinkParts, release_claims
 from edge.outbox.base import EntryState
@@ -9,7 +10,6 @@ from edge.settings import AgentSettings
 from edge.telemetry import Telemetry
 from edge.update.slots import Slots
 from edge.update.types import Slot, UpdateOutcome, UpdateResult
-from sample_values import make_sample
 
 
 class PlannedUpdates:
@@ -27,7 +27,9 @@ class PlannedUpdates:
             raise answer
         outcome, reason = answer
         if outcome is UpdateOutcome.ACTIVATED:
-            self.slots._state = self.slots.state.__class__(slots={"a": Slot(bundle_digest="1" * 64), "b": Slot()}, active="a")
+            self.slots._state = self.slots.state.__class__(
+                slots={"a": Slot(bundle_digest="1" * 64), "b": Slot()}, active="a"
+            )
         return UpdateResult(outcome=outcome, bundle_digest="", fetched_bytes=10, reason=reason)
 
 

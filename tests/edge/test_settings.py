@@ -68,7 +68,7 @@ def test_nonsense_is_named(tmp_path, text, message):
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(UsageError, match="cannot read .*none.toml: no such file"):
+    with pytest.raises(UsageError, match=r"cannot read .*none.toml: no such file"):
         load(tmp_path / "none.toml")
 
 

@@ -3,8 +3,8 @@ import hashlib
 import shutil
 
 import pytest
-
 from device_world import RepositoryRoad, publish
+
 from edge.bundle.reader import open_bundle
 from edge.errors import RoadError, StorageError, TrustError
 from edge.update import staging

@@ -3,9 +3,9 @@ import json
 import shutil
 
 import pytest
+from device_world import RepositoryRoad, copy_tree, metadata_folder, publish, root_file
 
 from cloud_train.publish.repository import open_repository
-from device_world import RepositoryRoad, copy_tree, metadata_folder, publish, root_file
 from edge.errors import RoadError, TrustError, UsageError
 from edge.update.trust import TrustStore
 
@@ -297,7 +297,7 @@ def test_a_root_that_is_none(tmp_path, content, message):
 
 
 def test_other_metadata_is_no_root(tmp_path, store):
-    with pytest.raises(UsageError, match="is not a TUF root: .*timestamp"):
+    with pytest.raises(UsageError, match=r"is not a TUF root: .*timestamp"):
         offline(tmp_path).install_root(metadata_folder(store) / "timestamp.json")
 
 

@@ -3,8 +3,8 @@ import hashlib
 import json
 
 import pytest
-
 from device_world import RepositoryRoad, copy_tree, metadata_folder, publish, root_file
+
 from edge import durable
 from edge.bundle.manifest import Verdict
 from edge.bundle.reader import open_bundle
@@ -264,9 +264,7 @@ def test_a_full_disk_changes_nothing_and_is_not_held_against_the_bundle(device, 
 
 
 def test_sideload(device, signed):
-    updater = Updater(
-        device.slots, device.trust(None), None, self_test=self_test, fingerprint=lambda: "this machine"
-    )
+    updater = Updater(device.slots, device.trust(None), None, self_test=self_test, fingerprint=lambda: "this machine")
     assert updater.sideload(signed / "v2").outcome is UpdateOutcome.ACTIVATED
     assert updater.sideload(signed / "v2").outcome is UpdateOutcome.CURRENT
     assert device.runs() == 2

@@ -1,0 +1,1 @@
+"""The cloud: data sets, training, ingest, publishing, retraining, and the `edgeloop` command."""

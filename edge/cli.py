@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 1
+OUR_PACKAGES = frozenset({"edge", "converters", "model_zoo", "cloud_train"})
 F = TypeVar("F", bound=Callable[..., object])
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -70,7 +71,15 @@ def configure_logging(*, verbose: int = 0, log_format: str = "text") -> None:
     handler = logging.StreamHandler()
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(_JsonFormatter() if log_format == "json" else text)
-    logging.basicConfig(level=log_level(process_environment(), verbose=verbose), handlers=[handler], force=True)
+    level = log_level(process_environment(), verbose=verbose)
+    if level != "DEBUG":
+        handler.addFilter(_ours_or_serious)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def _ours_or_serious(record: logging.LogRecord) -> bool:
+    """Libraries speak only of errors, unless everything is asked for."""
+    return record.levelno >= logging.ERROR or record.name.partition(".")[0] in OUR_PACKAGES
 
 
 class _JsonFormatter(logging.Formatter):

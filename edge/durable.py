@@ -137,7 +137,7 @@ def publish_folder(staging: Path, target: Path, *, point: str = "folder") -> Non
             elif path.is_dir():
                 fsync_folder(path)
         fsync_folder(staging)
-        os.rename(staging, target)
+        staging.rename(target)
         fsync_folder(target.parent)
     except OSError as cause:
         raise storage_error(target, cause) from cause
@@ -170,11 +170,13 @@ def publish_files(moves: Iterable[tuple[Path, Path]], *, point: str = "files") -
     reached(f"{point}:before")
     current = pairs[0][1] if pairs else Path()
     try:
-        for source, current in pairs:
+        for source, target in pairs:
+            current = target
             with source.open("rb") as file:
                 os.fsync(file.fileno())
-        for source, current in pairs:
-            os.replace(source, current)
+        for source, target in pairs:
+            current = target
+            os.replace(source, target)
         for folder in sorted({target.parent for _, target in pairs}):
             fsync_folder(folder)
     except OSError as cause:

@@ -64,6 +64,7 @@ class TrainRecipe:
         weight_decay: AdamW's.
         label_smoothing: Of the cross entropy, in [0, 1).
         class_weights: Weigh rare classes up, by the inverse square root of their count.
+        freeze_norms: Keep the batch statistics that the starting weights bring; without starting weights ignored.
         seed: Of everything random.
         num_threads: torch threads; part of the recipe because results depend on it.
     """
@@ -78,6 +79,7 @@ class TrainRecipe:
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
     class_weights: bool = True
+    freeze_norms: bool = False
     seed: int = 7
     num_threads: int = 2
 

@@ -64,7 +64,7 @@ DEFAULT_PER_CLASS = 180
 @click.option(
     "--num-unknown",
     type=click.IntRange(min=0),
-    default=2,
+    default=1,
     show_default=True,
     help="With --data: classes that version 1 does not know.",
 )
@@ -74,7 +74,7 @@ DEFAULT_PER_CLASS = 180
 )
 @click.option("--seed", type=int, default=7, show_default=True, help="Of everything random.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON at the end.")
-def demo(  # noqa: PLR0913 - one parameter an option
+def demo(
     work: Path,
     data: Path | None,
     weights: Path | None,

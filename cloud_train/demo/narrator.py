@@ -37,9 +37,8 @@ class Narrator:
 
     def prepared(self, prepared: Prepared) -> None:
         """The data stands."""
-        self._line(
-            f"{len(prepared.field)} pictures in the field; version 1 does not know: {', '.join(prepared.unknown) or 'nothing'}"
-        )
+        unknown = ", ".join(prepared.unknown) or "nothing"
+        self._line(f"{len(prepared.field)} pictures in the field; version 1 does not know: {unknown}")
 
     def retrained(self, name: str, result: RetrainResult) -> None:
         """A bundle stands."""

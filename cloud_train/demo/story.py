@@ -136,7 +136,8 @@ def data_line(options: DemoOptions, facts: DemoFacts) -> str:
     snapshot = load_snapshot(StoreLayout(root=options.store).snapshot(facts.prepared.snapshot))
     counts = ", ".join(f"{len(snapshot.of(split))} {split.value}" for split in Split)
     where = f"pictures of {Path(options.data).name}" if options.data else "drawn shelf products"
-    return f"{len(snapshot.items)} {where} in {len(snapshot.classes)} classes ({counts}; {len(facts.prepared.field)} of them seen by the device only)"
+    field = f"{len(facts.prepared.field)} of them seen by the device only"
+    return f"{len(snapshot.items)} {where} in {len(snapshot.classes)} classes ({counts}; {field})"
 
 
 def kept_records(options: DemoOptions, judged_by: str) -> tuple[SampleRecord, ...]:

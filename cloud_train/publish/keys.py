@@ -36,7 +36,9 @@ def create_signers(folder: Path) -> dict[str, CryptoSigner]:
     folder.chmod(0o700)
     for role in ROLES:
         if not _file(folder, role).exists():
-            durable.write_bytes(_file(folder, role), CryptoSigner.generate_ed25519().private_bytes, point=f"key.{role}", mode=0o600)
+            durable.write_bytes(
+                _file(folder, role), CryptoSigner.generate_ed25519().private_bytes, point=f"key.{role}", mode=0o600
+            )
     return load_signers(folder)
 
 

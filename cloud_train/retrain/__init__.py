@@ -1,0 +1,1 @@
+"""The durable workflow from labelled samples to a published bundle."""

@@ -43,9 +43,8 @@ def convert(
         return
     proof = bundle.manifest.proof
     click.echo(f"{folder}: {bundle.digest}")
-    click.echo(
-        f"proof: {proof.verdict.value}, drop {proof.drop_points:+.2f} points (upper 95 % bound {proof.drop_upper_points:+.2f})"
-    )
+    bound = f"upper 95 % bound {proof.drop_upper_points:+.2f}"
+    click.echo(f"proof: {proof.verdict.value}, drop {proof.drop_points:+.2f} points ({bound})")
 
 
 @click.command()
@@ -61,7 +60,7 @@ def convert(
 @click.option("--epochs", type=click.IntRange(min=0), default=0, help="Most passes over the data; 0 for the recipe's.")
 @click.option("--channel", default="stable", show_default=True, help="Where to publish when the gate passes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def retrain(  # noqa: PLR0913 - one parameter an option
+def retrain(
     store: Path,
     parent: str,
     application: str,

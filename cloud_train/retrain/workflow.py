@@ -20,43 +20,37 @@ logger = logging.getLogger(__name__)
 @DBOS.step()
 def freeze_step(plan: Json) -> str:
     """Snapshot digest to train on."""
-    logger.info("step freeze")
-    return steps.freeze(_plan(plan))
+    return steps.freeze(_begun(plan, "freeze"))
 
 
 @DBOS.step()
 def train_step(plan: Json, snapshot: str) -> str:
     """Folder of the training run."""
-    logger.info("step train")
-    return steps.train(_plan(plan), snapshot)
+    return steps.train(_begun(plan, "train"), snapshot)
 
 
 @DBOS.step()
 def convert_step(plan: Json, snapshot: str, run: str) -> str:
     """Folder of the proven bundle."""
-    logger.info("step convert")
-    return steps.convert(_plan(plan), snapshot, run)
+    return steps.convert(_begun(plan, "convert"), snapshot, run)
 
 
 @DBOS.step()
 def evaluate_step(plan: Json, snapshot: str, bundle: str) -> str:
     """Path of the report on the frozen test split."""
-    logger.info("step evaluate")
-    return steps.evaluate(_plan(plan), snapshot, bundle)
+    return steps.evaluate(_begun(plan, "evaluate"), snapshot, bundle)
 
 
 @DBOS.step()
 def gate_step(plan: Json, report: str) -> Json:
     """The gate's verdict."""
-    logger.info("step gate")
-    return jsonvalue.to_json(steps.gate(_plan(plan), report))
+    return jsonvalue.to_json(steps.gate(_begun(plan, "gate"), report))
 
 
 @DBOS.step()
 def publish_step(plan: Json, bundle: str) -> Json:
     """The release."""
-    logger.info("step publish")
-    return jsonvalue.to_json(steps.publish(_plan(plan), bundle, now=time.time()))
+    return jsonvalue.to_json(steps.publish(_begun(plan, "publish"), bundle, now=time.time()))
 
 
 @DBOS.workflow()
@@ -87,6 +81,12 @@ def _result(snapshot: str, run: str, bundle: str, report: str, verdict: dict[str
         gate_reasons=tuple(cast("list[str]", verdict["reasons"])) if verdict else (),
         published=passed,
     )
+
+
+def _begun(plan: Json, step: str) -> RetrainPlan:
+    wanted = _plan(plan)
+    logger.info("%s v%d: step %s", wanted.name, wanted.version, step)
+    return wanted
 
 
 def _plan(plan: Json) -> RetrainPlan:

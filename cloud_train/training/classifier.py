@@ -160,7 +160,9 @@ def _train(
     if progress:
         what = f"training {recipe.model.architecture} on {len(train.labels)} pictures"
         callbacks.append(TerminalBar(what) if sys.stderr.isatty() else TerminalLines(what))
-    epochs = fit(ClassifierModule(network, recipe, loss_weights), SnapshotData(train, val, recipe), recipe, callbacks)
+    frozen = recipe.freeze_norms and bool(inputs.initial_weights)
+    module = ClassifierModule(network, recipe, loss_weights, freeze_norms=frozen)
+    epochs = fit(module, SnapshotData(train, val, recipe), recipe, callbacks)
     network.load_state_dict(best.state)
     network.to(memory_format=torch.contiguous_format).eval()
     return dataclasses.replace(

@@ -20,13 +20,23 @@ class ClassifierModule(lightning.LightningModule):
         network: Takes float32 (N, 3, H, W) in 0 to 255, returns logits.
         recipe: Rates and smoothing.
         weights: float32 (classes,), weight of each class in the loss; None weighs all alike.
+        freeze_norms: Whether batch normalisation keeps the statistics it has.
     """
 
-    def __init__(self, network: torch.nn.Module, recipe: TrainRecipe, weights: torch.Tensor | None) -> None:
+    def __init__(
+        self, network: torch.nn.Module, recipe: TrainRecipe, weights: torch.Tensor | None, *, freeze_norms: bool = False
+    ) -> None:
         super().__init__()
         self.network = network
-        self._recipe = recipe
+        self._recipe, self._freeze_norms = recipe, freeze_norms
         self.register_buffer("class_weights", weights, persistent=False)
+
+    def on_train_epoch_start(self) -> None:
+        """Few small batches would spoil the statistics of the starting weights: they lag behind the weights."""
+        if self._freeze_norms:
+            for module in self.network.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    module.eval()
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Loss of one batch.

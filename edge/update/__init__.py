@@ -1,0 +1,1 @@
+"""Signed releases, slots and self-tests."""

@@ -75,7 +75,7 @@ class UpdateResult:
     """What an update attempt came to.
 
     Attributes:
-        outcome: CURRENT: nothing new; ACTIVATED: a new bundle runs; REJECTED: it was refused; OFFLINE: no news to be had.
+        outcome: CURRENT: nothing new; ACTIVATED: a new bundle runs; REJECTED: it was refused; OFFLINE: no news.
         bundle_digest: The bundle that is active now.
         fetched_bytes: What travelled.
         reason: One line, for REJECTED and OFFLINE.

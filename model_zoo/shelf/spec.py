@@ -15,6 +15,6 @@ def shelf_application() -> Application:
         name="shelf",
         recipe=shelf_recipe(),
         decision=DecisionPolicy(accept_confidence=0.85, confirm_confidence=0.4, accept_margin=0.2),
-        keep=KeepPolicy(below_confidence=0.85, below_margin=0.2, random_fraction=0.02),
+        keep=KeepPolicy(below_confidence=0.85, below_margin=0.2, random_fraction=0.05),
         limits=QualityLimits(),
     )

@@ -8,5 +8,5 @@ from model_zoo.types import ModelDef
 
 def transfer_model() -> ModelDef:
     """MobileNetV2, whose ImageNet weights fit in 14 MB and whose ReLU6 layers keep their accuracy in int8."""
-    spec = PreprocessSpec(width=128, height=128, crop=CropPolicy.STRETCH)
+    spec = PreprocessSpec(width=112, height=112, crop=CropPolicy.STRETCH)
     return ModelDef(architecture="mobilenetv2_100", preprocess=spec)

@@ -14,7 +14,7 @@ def transfer_application() -> Application:
     return Application(
         name="transfer",
         recipe=transfer_recipe(),
-        decision=DecisionPolicy(accept_confidence=0.85, confirm_confidence=0.4, accept_margin=0.2),
-        keep=KeepPolicy(below_confidence=0.85, below_margin=0.2, random_fraction=0.02),
+        decision=DecisionPolicy(accept_confidence=0.7, confirm_confidence=0.4, accept_margin=0.2),
+        keep=KeepPolicy(below_confidence=0.6, below_margin=0.2, random_fraction=0.1),
         limits=QualityLimits(),
     )

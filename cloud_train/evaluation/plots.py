@@ -197,7 +197,7 @@ def drop_plot(story: LoopStory) -> bytes:
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel("accuracy, float minus converted, points (bar: 95 % interval)")
         axes.grid(axis="x")
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=1)
 
     return draw(0.35 * len(rows) + 1.2, paint) if rows else b""
 

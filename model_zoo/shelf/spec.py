@@ -14,7 +14,7 @@ def shelf_application() -> Application:
     return Application(
         name="shelf",
         recipe=shelf_recipe(),
-        decision=DecisionPolicy(accept_confidence=0.85, confirm_confidence=0.4, accept_margin=0.2),
-        keep=KeepPolicy(below_confidence=0.85, below_margin=0.2, random_fraction=0.05),
+        decision=DecisionPolicy(accept_confidence=0.8, confirm_confidence=0.4, accept_margin=0.2),
+        keep=KeepPolicy(below_confidence=0.8, below_margin=0.2, random_fraction=0.05),
         limits=QualityLimits(),
     )

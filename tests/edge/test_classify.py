@@ -70,7 +70,8 @@ def test_always_a_distribution(logits: list[float], temperature: float) -> None:
     assert sorted(score.index for score in result.top) == list(range(len(logits)))
     assert 0 <= result.margin <= 1
     assert 0 <= result.entropy <= 1
-    assert logits[result.top[0].index] == max(logits)
+    # Logits closer than a double can tell apart after the exponential are a tie.
+    assert logits[result.top[0].index] == pytest.approx(max(logits), abs=1e-12)
 
 
 def test_softmax_of_many_rows() -> None:

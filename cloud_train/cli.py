@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass
 
 import click
@@ -92,4 +93,7 @@ def main() -> None:
     """Entry point of the `edgeloop` command: one line for every expected error, never a traceback."""
     from edge.cli import run_cli
 
+    # torch's threads spin while they wait for each other; beside a server and a device that makes training three times
+    # slower than threads that sleep (docs/benchmarks.md). Read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     run_cli(edgeloop)

@@ -80,7 +80,7 @@ def trace_prediction(prediction: str, layout: StoreLayout) -> Trace:
 
 
 def _find_bundle(layout: StoreLayout, start: str) -> tuple[str, BundleManifest]:
-    for path in sorted(layout.bundles.glob(f"*/{MANIFEST_NAME}")):
+    for path in sorted(layout.bundles.glob(f"[!.]*/{MANIFEST_NAME}")):
         manifest = jsonvalue.load(BundleManifest, path.read_bytes(), where=str(path))
         digest = jsonvalue.digest_of(manifest)
         if digest.startswith(start):
@@ -89,7 +89,7 @@ def _find_bundle(layout: StoreLayout, start: str) -> tuple[str, BundleManifest]:
 
 
 def _find_run(layout: StoreLayout, digest: str) -> TrainRun:
-    for path in sorted(layout.runs.glob("*/run.json")):
+    for path in sorted(layout.runs.glob("[!.]*/run.json")):
         run = jsonvalue.load(TrainRun, path.read_bytes(), where=str(path))
         if jsonvalue.digest_of(run) == digest:
             return run

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import click
 
 from cloud_train.demo.options import DemoOptions, claim_work_folder
+from cloud_train.store.lock import exclusive
 from edge import jsonvalue
 from edge.durable import make_folder
 from edge.errors import UsageError
@@ -89,27 +88,45 @@ def demo(
     as_json: bool,
 ) -> None:
     """Train, quantize, prove, publish, install, meet the unknown, learn it, come back better; then show the figures."""
-    for path, what in ((data, "data folder"), (weights, "weights file")):
-        if path is not None and not path.exists():
-            raise UsageError(f"{path}: no such {what}", hint="check the path")
+    application = application or ("transfer" if data else "shelf")
+    device_python = device_python or default_device_python()
+    check_inputs(data, weights, application, device_python)
     options = DemoOptions(
         work=str(work.resolve()),
         data=str(data.resolve()) if data else "",
         weights=str(weights.resolve()) if weights else "",
-        application=application or ("transfer" if data else "shelf"),
-        device_python=str(device_python or default_device_python()),
+        application=application,
+        device_python=str(device_python.absolute()),
         per_class=per_class,
-        field_fraction=field_share(application or ("transfer" if data else "shelf"))
-        if field_fraction is None
-        else field_fraction,
+        field_fraction=field_share(application) if field_fraction is None else field_fraction,
         num_unknown=num_unknown,
         epochs=epochs,
         fps=fps,
         seed=seed,
     )
-    claim_work_folder(options)
+    make_folder(options.folder)
     with work_lock(options.folder):
+        claim_work_folder(options)
         run_demo(options, as_json=as_json)
+
+
+def check_inputs(data: Path | None, weights: Path | None, application: str, device_python: Path) -> None:
+    """Looks at what a wrong word on the command line can break, before a work folder is claimed for it.
+
+    Raises:
+        UsageError: Something that was named is not there.
+    """
+    from model_zoo.registry import find_application
+
+    if data is not None and not data.is_dir():
+        raise UsageError(f"{data}: no such data folder", hint="name a folder that holds one folder a class")
+    if weights is not None and not weights.is_file():
+        raise UsageError(f"{weights}: no such weights file", hint="check the path")
+    find_application(application)
+    if not os.access(device_python, os.X_OK):
+        raise UsageError(
+            f"{device_python}: no such Python for the device", hint="name one that has edgeloop with --device-python"
+        )
 
 
 def field_share(application: str) -> float:
@@ -125,19 +142,12 @@ def default_device_python() -> Path:
     return beside if beside.exists() else Path(sys.executable)
 
 
-@contextmanager
-def work_lock(folder: Path) -> Iterator[None]:
+def work_lock(folder: Path) -> AbstractContextManager[None]:
     """Holds the work folder for this process alone."""
-    make_folder(folder)
-    with (folder / "demo.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as cause:
-            raise UsageError(
-                f"{folder}: another demo is running in this folder",
-                hint="wait for it, or name another folder with --work",
-            ) from cause
-        yield
+    busy = UsageError(
+        f"{folder}: another demo is running in this folder", hint="wait for it, or name another folder with --work"
+    )
+    return exclusive(folder / "demo.lock", busy=busy)
 
 
 def run_demo(options: DemoOptions, *, as_json: bool) -> None:
@@ -155,14 +165,10 @@ def run_demo(options: DemoOptions, *, as_json: bool) -> None:
     workflow.Stage.options = options
     workflow.Stage.processes = processes
     workflow.Stage.narrator = Narrator(console)
-    with durable_runtime(options.folder / "demo.sqlite"):
-        try:
+    try:
+        with durable_runtime(options.folder / "demo.sqlite"):
             report = run_workflow(workflow.demo, "demo", jsonvalue.to_json(options))
-        except KeyboardInterrupt:
-            # A step may be deep in native code in another thread; nothing of it needs more than what is on disk.
-            console.print("stopped; the same command goes on from here")
-            os._exit(130)
-        finally:
-            processes.stop()
+    finally:
+        processes.stop()
     print_story(options, console, as_json=as_json)
     console.print(f"report: {report}", highlight=False, soft_wrap=True)

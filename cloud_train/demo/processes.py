@@ -122,14 +122,15 @@ class DemoProcesses:
 
     def _start(self, python: str, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         make_folder(self._options.logs)
+        line = [python, "-m", "cloud_train.demo.leash", *arguments]
         with (self._options.logs / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 - a list of our own words, no shell
-                [python, "-m", "cloud_train.demo.leash", *arguments],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            try:
+                return subprocess.Popen(  # noqa: S603 - a list of our own words, no shell
+                    line, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+                )
+            except OSError as cause:
+                reason = (cause.strerror or str(cause)).lower()
+                raise EdgeloopError(f"cannot start the {name} with {python}: {reason}") from cause
 
     def _last_words(self, name: str) -> str:
         lines = (self._options.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()

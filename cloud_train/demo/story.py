@@ -194,8 +194,9 @@ def gallery(options: DemoOptions, facts: DemoFacts, records: tuple[SampleRecord,
 
     blobs = FolderBlobStore(StoreLayout(root=options.store).blobs)
     truth = {item.digest: item.label for item in facts.prepared.field}
-    step = max(1, len(records) // NUM_GALLERY)
-    chosen = [record for record in records[::step][:NUM_GALLERY] if record.digest in truth]
+    known = [record for record in records if record.digest in truth]
+    num = min(NUM_GALLERY, len(known))
+    chosen = [known[number * len(known) // num] for number in range(num)]
     with open_engine(Path(facts.second.bundle)) as engine:
         return tuple(_kept_sample(record, blobs.read(record.digest), truth[record.digest], engine) for record in chosen)
 

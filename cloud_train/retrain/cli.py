@@ -9,6 +9,7 @@ import click
 
 from cloud_train.store.layout import StoreLayout
 from edge import jsonvalue
+from edge.errors import UsageError
 
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -76,6 +77,7 @@ def retrain(
     from cloud_train.retrain.durable_runs import durable_runtime, run_workflow
     from cloud_train.retrain.plan import RetrainPlan, RetrainResult
 
+    layout = StoreLayout(root=store)
     plan = RetrainPlan(
         store=str(store.resolve()),
         name=name or application,
@@ -89,9 +91,12 @@ def retrain(
         channel=channel,
     )
     from cloud_train.retrain import workflow
+    from cloud_train.store.lock import exclusive
 
-    with durable_runtime(StoreLayout(root=store).workflows):
-        answer = run_workflow(workflow.retrain, f"retrain-{jsonvalue.digest_of(plan)[:12]}", jsonvalue.to_json(plan))
+    name_of_run = f"retrain-{jsonvalue.digest_of(plan)[:12]}"
+    busy = UsageError(f"{store}: another retraining is running in this store", hint="wait for it")
+    with exclusive(store / "retrain.lock", busy=busy), durable_runtime(layout.workflows, owner=name_of_run):
+        answer = run_workflow(workflow.retrain, name_of_run, jsonvalue.to_json(plan))
     result = jsonvalue.from_json(RetrainResult, answer, where="retrain result")
     click.echo(
         json.dumps(jsonvalue.to_json(result))

@@ -7,20 +7,32 @@ attempt number; its steps skip whatever already stands on disk.
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from cloud_train import errors as cloud_errors
 from edge import errors
 from edge.durable import make_folder
 from edge.errors import EdgeloopError
 from edge.jsonvalue import Json
 
+EXIT_INTERRUPTED = 130
+
 
 @contextmanager
-def durable_runtime(database: Path) -> Iterator[None]:
-    """Starts DBOS on `database`, picks up what a killed process left, and stops it at the end."""
+def durable_runtime(database: Path, *, owner: str = "local") -> Iterator[None]:
+    """Starts DBOS on `database`, picks up what a killed process left, and stops it at the end.
+
+    Ctrl-C inside ends the process at once, with exit code 130.
+
+    Args:
+        database: The SQLite file with the state; made when missing.
+        owner: Only what was started under the same owner is picked up.
+    """
     from dbos import DBOS
     from dbos._serialization import DBOSPortableJSONSerializer
 
@@ -32,16 +44,18 @@ def durable_runtime(database: Path) -> Iterator[None]:
             "system_database_url": f"sqlite:///{database.resolve()}",
             "serializer": DBOSPortableJSONSerializer(),
             "application_version": "1",
-            "executor_id": "local",
+            "executor_id": owner,
             "run_admin_server": False,
             "enable_otlp": False,
             "log_level": "CRITICAL",
             "notification_listener_polling_interval_sec": 0.05,
         }
     )
-    DBOS.launch()
     try:
+        DBOS.launch()
         yield
+    except KeyboardInterrupt:
+        _end_interrupted()
     finally:
         DBOS.destroy()
 
@@ -76,8 +90,20 @@ def run_workflow(workflow: Callable[..., Any], name: str, argument: Json) -> Jso
     return result
 
 
+def _end_interrupted() -> NoReturn:
+    """Leaves without waiting for the running step, which may be deep in native code in another thread for minutes.
+
+    Nothing of it needs more than what is on disk: it ends as if killed, and the next start goes on.
+    """
+    sys.stdout.flush()
+    print("edgeloop: stopped; the same command goes on from here", file=sys.stderr, flush=True)
+    os._exit(EXIT_INTERRUPTED)
+
+
 def _as_edgeloop_error(cause: Any) -> EdgeloopError:  # noqa: ANN401 - DBOS' own error type is private
-    kind = getattr(errors, str(cause.name), EdgeloopError)
-    raised = EdgeloopError(str(cause.message))
+    """The error of a step that ran before this process took over; DBOS kept its name and its one line."""
+    name, line = str(cause.name), str(cause.message)
+    kind = getattr(errors, name, None) or getattr(cloud_errors, name, None)
+    raised = EdgeloopError(line if kind else f"{name}: {line}")
     raised.exit_code = getattr(kind, "exit_code", 1)
     return raised

@@ -41,6 +41,7 @@ class DemoProcesses:
         """
         ready = self._options.store / "server.json"
         if not _alive(self._server):
+            _stop(self._server)
             make_folder(self._options.store)
             _retire(ready, "pid")
             ready.unlink(missing_ok=True)
@@ -56,6 +57,7 @@ class DemoProcesses:
         address = self.server()
         if _alive(self._device):
             return
+        _stop(self._device)
         make_folder(self._options.device)
         _retire(self._options.device / "status.json", "pid")
         root = self._options.store / "repository" / "metadata" / "1.root.json"
@@ -148,14 +150,17 @@ def _alive(process: subprocess.Popen[bytes] | None) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes] | None) -> None:
-    if process is None or process.poll() is not None:
+    if process is None:
         return
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def _retire(state_file: Path, key: str) -> None:

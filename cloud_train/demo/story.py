@@ -111,11 +111,21 @@ def tell(options: DemoOptions, facts: DemoFacts, *, now: float) -> LoopStory:
 
 
 def command_line(options: DemoOptions) -> str:
-    """What was typed, without the parts that had their default."""
+    """What was typed, without the work folder and what had its default."""
+    from cloud_train.demo.cli import demo, field_share
+
+    usual = {option.name: option.default for option in demo.params} | {
+        "data": "",
+        "weights": "",
+        "application": "transfer" if options.data else "shelf",
+        "field_fraction": field_share(options.application),
+    }
+    left_out = ("work", "device_python")
     words = ["edgeloop", "demo"]
-    for name, value in (("--data", options.data), ("--weights", options.weights)):
-        if value:
-            words += [name, os.path.relpath(value)]
+    for option in demo.params:
+        value = getattr(options, option.name or "", None)
+        if value is not None and option.name not in left_out and value != usual[option.name]:
+            words += [option.opts[0], os.path.relpath(value) if option.name in ("data", "weights") else str(value)]
     return shlex.join(words) if len(words) > 2 else "make demo"
 
 

@@ -16,7 +16,7 @@ from cloud_train.store.blobs import BlobStore
 from cloud_train.training import weights
 from cloud_train.training.callbacks import KeepBest, TerminalBar, TerminalLines
 from cloud_train.training.data import PictureSet, SnapshotData, class_weights, load_split, require_trainable
-from cloud_train.training.fitting import fit, reproducible
+from cloud_train.training.fitting import fit, memory_layout, reproducible
 from cloud_train.training.lightning_module import ClassifierModule
 from cloud_train.training.lightning_ready import Callback
 from cloud_train.training.temperature import fit_temperature
@@ -154,7 +154,8 @@ def _train(
     """Trains `network` in place up to its best epoch."""
     train, val = (load_split(snapshot, split, blobs, recipe.model.preprocess) for split in (Split.TRAIN, Split.VAL))
     loss_weights = class_weights(train.labels, len(snapshot.classes)) if recipe.class_weights else None
-    network.to(memory_format=torch.channels_last)
+    layout = memory_layout(network)
+    network.to(memory_format=layout)
     best = KeepBest()
     callbacks: list[Callback] = [best]
     if progress:
@@ -162,7 +163,7 @@ def _train(
         callbacks.append(TerminalBar(what) if sys.stderr.isatty() else TerminalLines(what))
     frozen = recipe.freeze_norms and bool(inputs.initial_weights)
     module = ClassifierModule(network, recipe, loss_weights, freeze_norms=frozen)
-    epochs = fit(module, SnapshotData(train, val, recipe), recipe, callbacks)
+    epochs = fit(module, SnapshotData(train, val, recipe, layout), recipe, callbacks)
     network.load_state_dict(best.state)
     network.to(memory_format=torch.contiguous_format).eval()
     return dataclasses.replace(

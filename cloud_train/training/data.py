@@ -59,10 +59,12 @@ class SnapshotData(lightning.LightningDataModule):
         train: The training split.
         val: The validation split.
         recipe: Batch size, augmentation and seed.
+        layout: Memory layout of the batches, that of the network.
     """
 
-    def __init__(self, train: PictureSet, val: PictureSet, recipe: TrainRecipe) -> None:
+    def __init__(self, train: PictureSet, val: PictureSet, recipe: TrainRecipe, layout: torch.memory_format) -> None:
         super().__init__()
+        self._layout = layout
         self._train, self._val, self._recipe = train, val, recipe
         self._order = torch.Generator().manual_seed(recipe.seed)
         self._changes = torch.Generator().manual_seed(recipe.seed + 1)
@@ -83,12 +85,12 @@ class SnapshotData(lightning.LightningDataModule):
         return DataLoader(PictureBatches(self._val), batch_size=256, collate_fn=_as_it_is)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augments training pictures; all become float32 in 0 to 255, channels last."""
+        """Augments training pictures; all become float32 in 0 to 255."""
         pixels, labels = batch
         pictures = pixels.float()
         if self.trainer is not None and self.trainer.training:
             pictures = augment(pictures, self._recipe.augment, self._changes)
-        return pictures.contiguous(memory_format=torch.channels_last), labels
+        return pictures.contiguous(memory_format=self._layout), labels
 
 
 def require_trainable(snapshot: DatasetSnapshot) -> None:

@@ -14,6 +14,8 @@ import torch
 from cloud_train.training.lightning_ready import Callback, EarlyStopping, lightning
 from model_zoo.types import TrainRecipe
 
+_LEAST_CHANNELS = 16
+
 
 @contextmanager
 def reproducible(*, seed: int, num_threads: int) -> Iterator[None]:
@@ -39,6 +41,22 @@ def reproducible(*, seed: int, num_threads: int) -> Iterator[None]:
             torch.use_deterministic_algorithms(strict)
             torch.utils.deterministic.fill_uninitialized_memory = filling
             torch.set_num_threads(threads)
+
+
+def memory_layout(network: torch.nn.Module) -> torch.memory_format:
+    """Channels last, in which convolutions train up to twice as fast, where that is safe.
+
+    The backward pass of a pointwise convolution of very few channels in that layout writes beyond its buffers on some
+    processors (seen with torch 2.13, 3 and 8 input channels).
+    """
+    for module in network.modules():
+        if (
+            isinstance(module, torch.nn.Conv2d)
+            and module.kernel_size == (1, 1)
+            and module.in_channels < _LEAST_CHANNELS
+        ):
+            return torch.contiguous_format
+    return torch.channels_last
 
 
 def fit(

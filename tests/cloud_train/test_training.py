@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import tiny_training
 import torch
+from safetensors.torch import load_file
 
 from cloud_train.store.blobs import FolderBlobStore
 from cloud_train.training import classifier
@@ -222,3 +223,25 @@ def test_nothing_is_written_beside_the_run_and_nothing_is_said(tmp_path: Path) -
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+
+
+def test_norms_keep_the_statistics_of_the_starting_weights(
+    frozen: tuple[DatasetSnapshot, FolderBlobStore], trained: Path, tmp_path: Path
+) -> None:
+    start = trained / "model.safetensors"
+    for freeze in (True, False):
+        recipe = tiny_training.recipe(epochs=2, freeze_norms=freeze)
+        out = tmp_path / f"run-{freeze}"
+        train_classifier(*frozen, recipe, out, initial_weights=start, progress=False)
+        before, after = (load_file(path) for path in (start, out / "model.safetensors"))
+        means = [name for name in before if name.endswith("running_mean")]
+        assert all(torch.equal(before[name], after[name]) is freeze for name in means)
+        assert not torch.equal(before["fc.weight"], after["fc.weight"])
+
+
+def test_norms_are_not_frozen_from_scratch(
+    frozen: tuple[DatasetSnapshot, FolderBlobStore], trained: Path, tmp_path: Path
+) -> None:
+    recipe = tiny_training.recipe(freeze_norms=True)
+    run = train_classifier(*frozen, recipe, tmp_path / "run", progress=False)
+    assert run.weights == load_trained(trained)[0].weights

@@ -13,11 +13,14 @@ import torch
 
 from cloud_train.training.augment import augment
 from cloud_train.training.data import class_weights, load_split
+from cloud_train.training.fitting import memory_layout
 from cloud_train.training.temperature import HIGHEST, LOWEST, fit_temperature
+from cloud_train.training.weights import start_from
 from cloud_train.types import Split
 from edge.bundle.manifest import PreprocessSpec
 from edge.postprocess.classify import softmax
 from edge.preprocess import preprocess_pixels
+from model_zoo.common.heads import build_classifier
 from model_zoo.types import AugmentRecipe
 
 NOTHING = AugmentRecipe(flip=False, rotate_deg=0, shift=0, scale=0, brightness=0, contrast=0, saturation=0, noise=0)
@@ -118,3 +121,27 @@ def test_a_split_holds_what_the_device_would_see(tmp_path: Path) -> None:
         seen, _ = preprocess_pixels(blobs.path(item.digest), spec)
         assert np.array_equal(loaded.pixels[row].permute(1, 2, 0).numpy(), seen)
         assert snapshot.classes[loaded.labels[row]] == item.label
+
+
+def test_weights_on_an_int8_grid_leave_it_by_less_than_a_step() -> None:
+    generator = torch.Generator().manual_seed(1)
+    classifier = build_classifier(tiny_training.RECIPE.model, 3)
+    state = classifier.network.state_dict()
+    name = "layer2.0.conv1.weight"
+    gridded = torch.randn(state[name].shape, generator=generator)
+    step = (gridded.abs().flatten(1).amax(dim=1) / 127).view(-1, 1, 1, 1)
+    state[name] = (gridded / step).round() * step
+    start_from(classifier, state, where="test")
+    loaded = classifier.network.state_dict()
+    moved = (loaded[name] - state[name]).abs()
+    assert (moved <= step / 2 * 1.001).all()
+    assert moved.mean() == pytest.approx(float((step.expand_as(moved) / 4).mean()), rel=0.1)
+    other = "layer2.0.conv2.weight"
+    assert torch.equal(loaded[other], state[other])
+
+
+def test_pointwise_layers_of_few_channels_keep_the_plain_layout() -> None:
+    narrow = torch.nn.Sequential(torch.nn.Conv2d(3, 48, 1, stride=2))
+    assert memory_layout(narrow) is torch.contiguous_format
+    assert memory_layout(torch.nn.Sequential(torch.nn.Conv2d(3, 48, 3))) is torch.channels_last
+    assert memory_layout(build_classifier(tiny_training.RECIPE.model, 3)) is torch.channels_last

@@ -19,9 +19,11 @@ def test_every_application_is_whole(name: str) -> None:
     assert application.name == name
     assert application.recipe.name == name
     assert 0 < FIELD_FRACTIONS[name] < 1
-    # What is not accepted must be kept, or nobody would ever say what it is.
-    assert application.keep.below_confidence >= application.decision.accept_confidence
+    # What is not recognised must be kept, or nobody would ever say what it is.
+    assert application.keep.keep_unknown
+    assert application.keep.below_confidence >= application.decision.confirm_confidence
     assert application.keep.below_margin >= application.decision.accept_margin
+    assert application.keep.random_fraction > 0
 
 
 def test_every_application_states_its_field() -> None:

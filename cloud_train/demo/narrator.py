@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cloud_train.demo.steps import Prepared
 
 NUM_STEPS = 8
+MOST_SKIPPED = 20
 
 
 class Narrator:
@@ -37,6 +38,10 @@ class Narrator:
 
     def prepared(self, prepared: Prepared) -> None:
         """The data stands."""
+        for line in prepared.skipped[:MOST_SKIPPED]:
+            self._line(f"skipped {line}")
+        if prepared.skipped or prepared.num_duplicates:
+            self._line(f"{len(prepared.skipped)} files skipped, {prepared.num_duplicates} exact duplicates left out")
         unknown = ", ".join(prepared.unknown) or "nothing"
         self._line(f"{len(prepared.field)} pictures in the field; version 1 does not know: {unknown}")
 

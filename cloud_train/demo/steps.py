@@ -35,12 +35,16 @@ class Prepared:
         told: Digest of the part that version 1 may learn from, test pictures included.
         unknown: Classes that version 1 does not know.
         field: The pictures that only the device sees at first, in the order it sees them.
+        skipped: Files that could not be read, as `relative path: reason`.
+        num_duplicates: Exact duplicates that were left out.
     """
 
     snapshot: str
     told: str
     unknown: tuple[str, ...]
     field: tuple[SnapshotItem, ...]
+    skipped: tuple[str, ...] = ()
+    num_duplicates: int = 0
 
 
 def make_pictures(options: DemoOptions) -> Path:
@@ -79,6 +83,8 @@ def prepare_data(options: DemoOptions, pictures: Path) -> Prepared:
         told=save_snapshot(held.told, layout.snapshots),
         unknown=held.unknown,
         field=tuple(field),
+        skipped=snapshot.skipped,
+        num_duplicates=snapshot.num_duplicates,
     )
 
 

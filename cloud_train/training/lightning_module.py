@@ -10,6 +10,7 @@ from cloud_train.training.lightning_ready import lightning
 from edge.errors import EdgeloopError
 from model_zoo.types import TrainRecipe
 
+MIN_STEPS = 4
 WARM_UP = 0.25  # of the one-cycle schedule
 
 
@@ -74,10 +75,12 @@ class ClassifierModule(lightning.LightningModule):
             [{"params": matrices, "weight_decay": self._recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
             lr=self._recipe.learning_rate,
         )
+        # The schedule divides by the length of its warm-up less one: a very short run needs a longer share of it.
+        steps = max(MIN_STEPS, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self._recipe.learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=WARM_UP,
+            total_steps=steps,
+            pct_start=max(WARM_UP, 2 / steps),
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

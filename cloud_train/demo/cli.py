@@ -39,7 +39,7 @@ DEFAULT_PER_CLASS = 180
     help="Local safetensors file to start from; with --data.",
 )
 @click.option(
-    "--app", "application", default=None, help="Application of the model zoo; `shelf`, or `transfer` with --data."
+    "--app", "application", default=None, help="Application of the model zoo; `shelf`, or `transfer` with --weights."
 )
 @click.option(
     "--device-python",
@@ -88,7 +88,7 @@ def demo(
     as_json: bool,
 ) -> None:
     """Train, quantize, prove, publish, install, meet the unknown, learn it, come back better; then show the figures."""
-    application = application or ("transfer" if data else "shelf")
+    application = application or ("transfer" if weights else "shelf")
     device_python = device_python or default_device_python()
     check_inputs(data, weights, application, device_python)
     options = DemoOptions(

@@ -76,8 +76,14 @@ def retrain(
     """Extend a snapshot by the labelled samples, train, convert, prove, gate and publish; resumes after a kill."""
     from cloud_train.retrain.durable_runs import durable_runtime, run_workflow
     from cloud_train.retrain.plan import RetrainPlan, RetrainResult
+    from model_zoo.registry import find_application
 
     layout = StoreLayout(root=store)
+    find_application(application)
+    if not layout.snapshot(parent).is_file():
+        raise UsageError(
+            f"no snapshot {parent} in {layout.snapshots}", hint="name one that `edgeloop data snapshot` made"
+        )
     plan = RetrainPlan(
         store=str(store.resolve()),
         name=name or application,

@@ -46,13 +46,13 @@ def label(
     from_folder: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Answer samples that wait for a person: the sample DIGEST shows a LABEL.
+    """Answer samples that wait for a person: the sample DIGEST shows a LABEL.
 
     \b
     edgeloop label --store DIR --list
     edgeloop label --server HOST:PORT DIGEST LABEL --who NAME
     edgeloop label --store DIR --from-folder PICTURES
-    """
+    """  # noqa: D301 - click's own mark for lines that stay as they are
     if list_tasks:
         _list(_required(store, "--store"), limit, as_json=as_json)
     elif from_folder is not None:

@@ -9,13 +9,21 @@ from pathlib import Path
 
 import click
 
-from cloud_train.demo.options import DemoOptions, claim_work_folder
+from cloud_train.demo.options import (
+    DEFAULT_EPOCHS,
+    DEFAULT_FPS,
+    DEFAULT_NUM_UNKNOWN,
+    DEFAULT_PER_CLASS,
+    DEFAULT_SEED,
+    DemoOptions,
+    claim_work_folder,
+    field_share,
+    usual_application,
+)
 from cloud_train.store.lock import exclusive
 from edge import jsonvalue
 from edge.durable import make_folder
 from edge.errors import UsageError
-
-DEFAULT_PER_CLASS = 180
 
 
 @click.command()
@@ -63,15 +71,24 @@ DEFAULT_PER_CLASS = 180
 @click.option(
     "--num-unknown",
     type=click.IntRange(min=0),
-    default=1,
+    default=DEFAULT_NUM_UNKNOWN,
     show_default=True,
     help="With --data: classes that version 1 does not know.",
 )
-@click.option("--epochs", type=click.IntRange(min=0), default=0, help="Most passes over the data; 0 for the recipe's.")
 @click.option(
-    "--fps", type=click.FloatRange(min=0.1), default=25.0, show_default=True, help="Frames a second before the device."
+    "--epochs",
+    type=click.IntRange(min=0),
+    default=DEFAULT_EPOCHS,
+    help="Most passes over the data; 0 for the recipe's.",
 )
-@click.option("--seed", type=int, default=7, show_default=True, help="Of everything random.")
+@click.option(
+    "--fps",
+    type=click.FloatRange(min=0.1),
+    default=DEFAULT_FPS,
+    show_default=True,
+    help="Frames a second before the device.",
+)
+@click.option("--seed", type=int, default=DEFAULT_SEED, show_default=True, help="Of everything random.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON at the end.")
 def demo(
     work: Path,
@@ -88,7 +105,7 @@ def demo(
     as_json: bool,
 ) -> None:
     """Train, quantize, prove, publish, install, meet the unknown, learn it, come back better; then show the figures."""
-    application = application or ("transfer" if weights else "shelf")
+    application = application or usual_application(str(weights or ""))
     device_python = device_python or default_device_python()
     check_inputs(data, weights, application, device_python)
     options = DemoOptions(
@@ -127,13 +144,6 @@ def check_inputs(data: Path | None, weights: Path | None, application: str, devi
         raise UsageError(
             f"{device_python}: no such Python for the device", hint="name one that has edgeloop with --device-python"
         )
-
-
-def field_share(application: str) -> float:
-    """How much of the known classes only the device sees at first."""
-    from model_zoo.registry import FIELD_FRACTIONS
-
-    return FIELD_FRACTIONS.get(application, 0.5)
 
 
 def default_device_python() -> Path:

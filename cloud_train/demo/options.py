@@ -9,6 +9,12 @@ from edge import jsonvalue
 from edge.durable import make_folder, write_bytes
 from edge.errors import UsageError
 
+DEFAULT_PER_CLASS = 180
+DEFAULT_NUM_UNKNOWN = 1
+DEFAULT_EPOCHS = 0
+DEFAULT_FPS = 25.0
+DEFAULT_SEED = 7
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
@@ -89,3 +95,15 @@ def claim_work_folder(options: DemoOptions) -> None:
             f"{options.folder} holds a demo with other options ({', '.join(sorted(different))})",
             hint="name another folder with --work, or delete this one",
         )
+
+
+def usual_application(weights: str) -> str:
+    """The application of a demo that names none: `transfer` where there are weights to start from."""
+    return "transfer" if weights else "shelf"
+
+
+def field_share(application: str) -> float:
+    """How much of the known classes only the device sees at first."""
+    from model_zoo.registry import FIELD_FRACTIONS
+
+    return FIELD_FRACTIONS.get(application, 0.5)

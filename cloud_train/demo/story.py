@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloud_train.demo.options import DemoOptions
+from cloud_train.demo.options import (
+    DEFAULT_EPOCHS,
+    DEFAULT_FPS,
+    DEFAULT_NUM_UNKNOWN,
+    DEFAULT_PER_CLASS,
+    DEFAULT_SEED,
+    DemoOptions,
+    field_share,
+    usual_application,
+)
 from cloud_train.demo.steps import Prepared
 from cloud_train.evaluation.story import KeptSample, LoopStory, Opinion, StepTime, StreamFacts, VersionFacts
 from cloud_train.retrain.plan import RetrainResult
@@ -112,20 +121,22 @@ def tell(options: DemoOptions, facts: DemoFacts, *, now: float) -> LoopStory:
 
 def command_line(options: DemoOptions) -> str:
     """What was typed, without the work folder and what had its default."""
-    from cloud_train.demo.cli import demo, field_share
-
-    usual = {option.name: option.default for option in demo.params} | {
-        "data": "",
-        "weights": "",
-        "application": "transfer" if options.data else "shelf",
-        "field_fraction": field_share(options.application),
+    usual = {
+        "data": ("--data", ""),
+        "weights": ("--weights", ""),
+        "application": ("--app", usual_application(options.weights)),
+        "per_class": ("--per-class", DEFAULT_PER_CLASS),
+        "field_fraction": ("--field-fraction", field_share(options.application)),
+        "num_unknown": ("--num-unknown", DEFAULT_NUM_UNKNOWN),
+        "epochs": ("--epochs", DEFAULT_EPOCHS),
+        "fps": ("--fps", DEFAULT_FPS),
+        "seed": ("--seed", DEFAULT_SEED),
     }
-    left_out = ("work", "device_python")
     words = ["edgeloop", "demo"]
-    for option in demo.params:
-        value = getattr(options, option.name or "", None)
-        if value is not None and option.name not in left_out and value != usual[option.name]:
-            words += [option.opts[0], os.path.relpath(value) if option.name in ("data", "weights") else str(value)]
+    for name, (option, default) in usual.items():
+        value = getattr(options, name)
+        if value != default:
+            words += [option, os.path.relpath(value) if name in ("data", "weights") else str(value)]
     return shlex.join(words) if len(words) > 2 else "make demo"
 
 

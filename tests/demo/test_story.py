@@ -19,8 +19,7 @@ from tiny_bundles import picture_bytes
 
 from cloud_train.datasets.snapshot_file import save_snapshot
 from cloud_train.demo import story
-from cloud_train.demo.cli import DEFAULT_PER_CLASS, field_share
-from cloud_train.demo.options import DemoOptions
+from cloud_train.demo.options import DEFAULT_PER_CLASS, DemoOptions, field_share
 from cloud_train.demo.steps import Prepared
 from cloud_train.demo.story import DemoFacts
 from cloud_train.evaluation.story import StepTime

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edge.backends.base import InferenceBackend
+from edge.backends.base import CPU, InferenceBackend, RuntimeOptions
 from edge.bundle.manifest import ArtifactFormat, ArtifactSpec, StageSpec
 from edge.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from edge.backends.pool import BackendPool
 
 _RUNTIMES = {
     ArtifactFormat.TFLITE: ("ai_edge_litert", "tflite_runtime"),
@@ -15,30 +19,77 @@ _RUNTIMES = {
 }
 
 
-def open_backend(path: Path, format: ArtifactFormat, *, threads: int = 1) -> InferenceBackend:  # noqa: A002
+def open_backend(
+    path: Path,
+    format: ArtifactFormat,  # noqa: A002
+    *,
+    threads: int | None = None,
+    options: RuntimeOptions | None = None,
+) -> InferenceBackend:
     """Loads a model into its runtime.
 
     Args:
         path: The model file.
         format: Its format.
-        threads: Processor threads the runtime may use.
+        threads: Processor threads, short for `options=RuntimeOptions(threads=…)`.
+        options: Threads and delegate; one thread on the processor by default.
 
     Raises:
-        UsageError: `threads` is below 1.
+        UsageError: `threads` is below 1, or both are given, or the runtime has no such delegate.
         MissingExtraError: The runtime is not installed.
-        BackendError: The runtime refuses the file.
+        BackendError: The runtime refuses the file, or the delegate does not take it.
     """
-    if threads < 1:
-        raise UsageError(f"threads must be at least 1, found {threads}")
+    if threads is not None and options is not None:
+        raise UsageError("threads and options both given", hint="say threads in the options")
+    chosen = options or RuntimeOptions(threads=1 if threads is None else threads)
     match format:
         case ArtifactFormat.TFLITE:
             from edge.backends.tflite import TfliteBackend
 
-            return TfliteBackend(path, threads=threads)
+            return TfliteBackend(path, chosen)
         case ArtifactFormat.ONNX:
             from edge.backends.onnx import OnnxBackend
 
-            return OnnxBackend(path, threads=threads)
+            return OnnxBackend(path, chosen)
+
+
+def open_pool(
+    path: Path,
+    format: ArtifactFormat,  # noqa: A002
+    *,
+    size: int,
+    options: RuntimeOptions | None = None,
+) -> BackendPool:
+    """Several backends of one model file, opened as they are needed; see `BackendPool`.
+
+    Args:
+        path: The model file.
+        format: Its format.
+        size: How many there may be, at least 1.
+        options: Threads and delegate of each; one thread on the processor by default.
+
+    Raises:
+        EdgeloopError: As `open_backend`.
+    """
+    from edge.backends.pool import BackendPool
+
+    return BackendPool(lambda: open_backend(path, format, options=options), size=size)
+
+
+def available_delegates(format: ArtifactFormat) -> tuple[str, ...]:  # noqa: A002
+    """What can compute a model of this format here, `cpu` first; none where its runtime is not installed.
+
+    External delegates of LiteRT are files, which nobody can list.
+    """
+    if not runtime_installed(format):
+        return ()
+    match format:
+        case ArtifactFormat.TFLITE:
+            return (CPU, "builtin")
+        case ArtifactFormat.ONNX:
+            from edge.backends.onnx import available_providers
+
+            return available_providers()
 
 
 def runtime_installed(format: ArtifactFormat) -> bool:  # noqa: A002

@@ -1,15 +1,17 @@
-"""What every inference backend promises; each runs the same suite."""
+"""What every inference backend promises; each runs the same suite, and so does a pool of each."""
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge.backends.base import InferenceBackend
-from edge.backends.select import open_backend
+from edge.backends.base import InferenceBackend, RuntimeOptions
+from edge.backends.select import open_backend, open_pool
 from edge.bundle.manifest import ArtifactFormat
 from edge.errors import BackendError, MissingExtraError, UsageError
 
@@ -28,9 +30,9 @@ def model(kind: ArtifactFormat) -> Path:
     return MODELS / f"tiny_fp32.{kind.value}"
 
 
-@pytest.fixture
-def backend(kind: ArtifactFormat, model: Path) -> InferenceBackend:
-    return open_backend(model, kind)
+@pytest.fixture(params=["one", "pool"])
+def backend(request: pytest.FixtureRequest, kind: ArtifactFormat, model: Path) -> InferenceBackend:
+    return open_backend(model, kind) if request.param == "one" else open_pool(model, kind, size=2)
 
 
 def coloured(red: int, green: int, blue: int) -> np.ndarray:
@@ -41,6 +43,7 @@ def test_says_who_it_is_and_what_it_eats(backend: InferenceBackend) -> None:
     assert backend.name in ("litert", "onnxruntime")
     assert backend.input_shape == SHAPE
     assert all(type(size) is int for size in backend.input_shape)
+    assert backend.input_dtype == "float32"
 
 
 def test_outputs_are_named_float32_and_right(backend: InferenceBackend) -> None:
@@ -69,12 +72,36 @@ def test_same_input_same_bits_with_any_number_of_instances(kind: ArtifactFormat,
     assert len(results) == 1
 
 
+def test_memory_does_not_grow_with_the_frames(backend: InferenceBackend) -> None:
+    """Of 2,000 frames no more than half a kilobyte each may stay behind."""
+    tensor = np.random.default_rng(3).uniform(0, 255, SHAPE).astype(np.float32)
+
+    def resident_bytes_after(num_frames: int) -> int:
+        for _ in range(num_frames):
+            backend.run(tensor)
+        gc.collect()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    before = resident_bytes_after(500)
+    assert resident_bytes_after(2000) - before < 1_000_000
+
+
 def test_threads_change_nothing_that_matters(kind: ArtifactFormat, model: Path) -> None:
     tensor = np.random.default_rng(1).uniform(0, 255, SHAPE).astype(np.float32)
     one, two = (open_backend(model, kind, threads=threads).run(tensor).by_name["logits"] for threads in (1, 2))
     assert np.abs(one - two).max() < 1e-4
     with pytest.raises(UsageError, match="threads must be at least 1, found 0"):
         open_backend(model, kind, threads=0)
+    with pytest.raises(UsageError, match="threads and options both given"):
+        open_backend(model, kind, threads=1, options=RuntimeOptions())
+
+
+def test_a_delegate_that_nobody_knows(kind: ArtifactFormat, model: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no delegate 'abacus'") as caught:
+        open_backend(model, kind, options=RuntimeOptions(delegate="abacus"))
+    assert "cpu" in caught.value.hint
+    with pytest.raises(UsageError, match="delegate must not be empty"):
+        RuntimeOptions(delegate="")
 
 
 def test_input_that_is_not_contiguous(backend: InferenceBackend) -> None:
@@ -103,14 +130,14 @@ def test_wrong_input_is_refused_and_harmless(backend: InferenceBackend, tensor: 
 def test_close_twice_then_run(backend: InferenceBackend, model: Path) -> None:
     backend.close()
     backend.close()
-    with pytest.raises(BackendError, match=f"{model.name}: the backend is closed"):
+    with pytest.raises(BackendError, match=f"^({model.name}: the backend|the pool of backends) is closed$"):
         backend.run(coloured(0, 0, 0))
 
 
 def test_truncated_file_is_one_clear_error(kind: ArtifactFormat, model: Path, tmp_path: Path) -> None:
     data = model.read_bytes()
     path = tmp_path / f"cut.{kind.value}"
-    for length in (0, 1, 10, len(data) // 2, len(data) - 1):
+    for length in (*range(0, len(data), 97), 1, len(data) - 1):
         path.write_bytes(data[:length])
         with pytest.raises(BackendError, match=rf"cut\.{kind.value}: not a usable") as caught:
             open_backend(path, kind)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from edge.bundle.manifest import (
-    MANIFEST_NAME,
-    MEASUREMENTS_NAME,
-    BundleManifest,
-    OutputKind,
-    StageSpec,
-    Task,
-    Verdict,
-)
+from edge.bundle.check_stage import check_outputs, check_stage_list
+from edge.bundle.manifest import MANIFEST_NAME, MEASUREMENTS_NAME, BundleManifest, StageSpec, Task, Verdict
 from edge.errors import FormatError
 
+# The others have their names in galleries or head by head, or have none.
+_NAMED = (Task.CLASSIFY, Task.DETECT, Task.TABULAR)
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 
 
@@ -42,17 +36,28 @@ def check_manifest(manifest: BundleManifest, *, where: str = MANIFEST_NAME) -> N
     _require_unique((stage.name for stage in manifest.stages), f"{where}: stages", "stage")
     for position, stage in enumerate(manifest.stages):
         _check_stage(manifest, stage, f"{where}: stages[{position}]")
-    _check_task(manifest, where)
+    check_stage_list(manifest, where)
+    _require_unique((item.label for item in manifest.decision.class_thresholds), f"{where}: decision", "label")
+    _require_unique(manifest.keep.rare_classes, f"{where}: keep.rare_classes", "label")
     _check_references(manifest, where)
 
 
 def _check_labels(manifest: BundleManifest, where: str) -> None:
-    if not manifest.labels:
+    if any(stage.task in _NAMED and not manifest.labels_of(stage) for stage in manifest.stages):
         raise FormatError(f"{where}: labels must not be empty")
-    for label in manifest.labels:
-        if not label.strip() or not label.isprintable():
-            raise FormatError(f"{where}: labels must be printable names, found {label[:100]!r}")
-    _require_unique(manifest.labels, f"{where}: labels", "label")
+    for at, labels in _label_lists(manifest, where):
+        for label in labels:
+            if not label.strip() or not label.isprintable():
+                raise FormatError(f"{at}: labels must be printable names, found {label[:100]!r}")
+        _require_unique(labels, f"{at}: labels", "label")
+
+
+def _label_lists(manifest: BundleManifest, where: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    yield where, manifest.labels
+    for position, stage in enumerate(manifest.stages):
+        yield f"{where}: stages[{position}]", stage.labels
+        for output in stage.outputs:
+            yield f"{where}: stages[{position}].outputs", output.labels
 
 
 def _check_files(manifest: BundleManifest, where: str) -> None:
@@ -74,17 +79,12 @@ def _check_stage(manifest: BundleManifest, stage: StageSpec, where: str) -> None
             raise FormatError(f"{where}.artifacts: {artifact.file[:100]!r} is not in files")
         if artifact.tolerance < 0:
             raise FormatError(f"{where}.artifacts: tolerance of {artifact.file!r} is negative")
-
-
-def _check_task(manifest: BundleManifest, where: str) -> None:
-    match manifest.task:
-        case Task.CLASSIFY:
-            output = manifest.stages[-1].outputs[0]
-            if output.kind is not OutputKind.LOGITS or math.prod(output.shape) != len(manifest.labels):
-                raise FormatError(
-                    f"{where}: output {output.name[:100]!r} has shape {list(output.shape)[:8]} "
-                    f"for {len(manifest.labels)} labels"
-                )
+    for name in (*(stage.match.gallery if stage.match else ()), *((stage.text.lexicon,) if stage.text else ())):
+        if name and name not in names:
+            raise FormatError(f"{where}: {name[:100]!r} is not in files")
+    if stage.match is not None:
+        _require_unique((item.label for item in stage.match.class_thresholds), f"{where}.match", "label")
+    check_outputs(manifest, stage, where)
 
 
 def _check_references(manifest: BundleManifest, where: str) -> None:

@@ -29,7 +29,7 @@ class GoldenOutput:
         shape: Its shape.
         values: float32 little-endian, base64.
         outcome: The decision that follows.
-        label: The best class that follows.
+        label: The best class that follows: the label of the prediction's headline.
     """
 
     artifact: str
@@ -42,15 +42,17 @@ class GoldenOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldenVector:
-    """One golden picture.
+    """One golden picture of one stage.
 
     Attributes:
-        input_file: PNG in the bundle, RGB, the model's own width and height.
-        outputs: What each artifact says.
+        input_file: PNG in the bundle, RGB, the width and height of the stage's input.
+        outputs: What each artifact of the stage says.
+        stage: Name of the stage; empty in a bundle with one.
     """
 
     input_file: str
     outputs: tuple[GoldenOutput, ...]
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,3 +188,7 @@ class BundleManifest:
     provenance: Provenance
     golden_file: str
     files: tuple[FileEntry, ...]
+
+    def labels_of(self, stage: StageSpec) -> tuple[str, ...]:
+        """Class names of a stage: its own, or those of the bundle."""
+        return stage.labels or self.labels

@@ -32,8 +32,9 @@ class DecisionPolicy:
     Attributes:
         accept_confidence: At or above this, with enough margin: ACCEPT.
         confirm_confidence: At or above this: CONFIRM; below: UNKNOWN.
-        accept_margin: Least distance between the first and the second class for ACCEPT.
-        class_thresholds: Other confidences for some classes.
+        accept_margin: Least distance between the first and the second class for ACCEPT: of probabilities, or of cosines
+            for matches, where 0.2 is wide.
+        class_thresholds: Other confidences for some classes; of two for one class the first counts.
     """
 
     accept_confidence: float = 0.8
@@ -49,7 +50,9 @@ class DecisionPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepBudget:
-    """How much may be kept in a span of time; 0 for no limit.
+    """How much may be kept in any span of time, wherever it begins; 0 for no limit.
+
+    Where the policy draws a random floor, a tenth of every limit is left to drawn pictures.
 
     Attributes:
         per_minute: Samples in 60 seconds.
@@ -78,19 +81,22 @@ class KeepBudget:
 class KeepPolicy:
     """Which samples are worth a second look. A rule at its default from `above_entropy` on asks for nothing.
 
+    The rules in their order are `keep_unknown` to `above_novelty`, `rare_classes`, `random_fraction`; then
+    `duplicate_bits` and `budget` speak against what they ask for.
+
     Attributes:
         keep_unknown: Keep every UNKNOWN.
         below_confidence: Keep when the confidence is lower than this.
-        below_margin: Keep when the margin is smaller than this.
-        random_fraction: Keep this share of all others, drawn by the picture's digest, for unbiased estimates.
+        below_margin: Keep when the margin of any answer is smaller than this; of matches, in cosine.
+        random_fraction: Keep this share of all pictures, drawn by their digests, for unbiased estimates.
         above_entropy: Keep when the entropy is greater than this, in [0, 1].
         near_threshold: Keep when a detection's score is nearer to its threshold than this, above or below.
         disagreement: Keep when two stages that know the same classes name different ones for the same crop.
         above_novelty: Keep when the distance (1 - cosine) to all reference embeddings is greater than this, in [0, 2].
         rare_classes: Keep these classes however sure,
-        rare_per_day: at most so many of each in a day.
+        rare_per_day: until so many samples of one were kept in a day, for whatever reason.
         duplicate_bits: Do not keep what differs by at most so many of the 64 bits of its perceptual hash from one of
-            the samples kept last; -1 keeps duplicates too.
+            the 256 samples kept last; 4 to 8 are sensible, -1 keeps duplicates too.
         budget: How much may be kept in all.
     """
 

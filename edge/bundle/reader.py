@@ -10,8 +10,8 @@ from pathlib import Path
 
 from edge import jsonvalue
 from edge.bundle.check import check_manifest
-from edge.bundle.golden import GoldenSet, unpack_values
-from edge.bundle.manifest import FORMAT_VERSION, MANIFEST_NAME, BundleManifest, FileEntry
+from edge.bundle.golden import GoldenSet, GoldenVector, unpack_values
+from edge.bundle.manifest import FORMAT_VERSION, MANIFEST_NAME, BundleManifest, FileEntry, StageSpec, Task
 from edge.errors import BundleError, FormatError
 
 MAX_MANIFEST_BYTES = 4_000_000
@@ -174,16 +174,39 @@ def _check_golden(golden: GoldenSet, manifest: BundleManifest, *, where: str) ->
     if not golden.vectors:
         raise FormatError(f"{where}: vectors must hold at least one vector")
     names = {entry.name for entry in manifest.files}
-    shapes = {(a.file, o.name): o.shape for s in manifest.stages for a in s.artifacts for o in s.outputs}
     for position, vector in enumerate(golden.vectors):
         at = f"{where}: vectors[{position}]"
         if vector.input_file not in names:
             raise FormatError(f"{at}: input_file {vector.input_file[:100]!r} is not in the manifest's files")
-        if {(output.artifact, output.output) for output in vector.outputs} != set(shapes):
-            raise FormatError(f"{at}: outputs are not those of the manifest's artifacts, each once")
-        if len(vector.outputs) != len(shapes):
-            raise FormatError(f"{at}: an output appears more than once")
-        for output in vector.outputs:
-            if output.shape != shapes[output.artifact, output.output] or output.label not in manifest.labels:
-                raise FormatError(f"{at}: shape or label of {output.artifact!r} differs from the manifest's")
-            unpack_values(output)
+        _check_vector(vector, golden_stage(vector, manifest, where=at), manifest, at)
+    tested = {golden_stage(vector, manifest, where=where).name for vector in golden.vectors}
+    for stage in manifest.stages:
+        if stage.name not in tested:
+            raise FormatError(f"{where}: stage {stage.name[:100]!r} has no vector")
+
+
+def golden_stage(vector: GoldenVector, manifest: BundleManifest, *, where: str) -> StageSpec:
+    """The stage that a golden vector is for.
+
+    Raises:
+        FormatError: The manifest has no such stage, or several and the vector names none.
+    """
+    if not vector.stage and len(manifest.stages) == 1:
+        return manifest.stages[0]
+    for stage in manifest.stages:
+        if stage.name == vector.stage:
+            return stage
+    raise FormatError(f"{where}: stage {vector.stage[:100]!r} is not in the manifest")
+
+
+def _check_vector(vector: GoldenVector, stage: StageSpec, manifest: BundleManifest, at: str) -> None:
+    shapes = {(a.file, o.name): o.shape for a in stage.artifacts for o in stage.outputs}
+    if {(output.artifact, output.output) for output in vector.outputs} != set(shapes):
+        raise FormatError(f"{at}: outputs are not those of the manifest's artifacts, each once")
+    if len(vector.outputs) != len(shapes):
+        raise FormatError(f"{at}: an output appears more than once")
+    for output in vector.outputs:
+        known = stage.task is not Task.CLASSIFY or output.label in manifest.labels_of(stage)
+        if output.shape != shapes[output.artifact, output.output] or not known:
+            raise FormatError(f"{at}: shape or label of {output.artifact!r} differs from the manifest's")
+        unpack_values(output)

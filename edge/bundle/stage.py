@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import enum
+import unicodedata
 from dataclasses import dataclass
+
+MAX_DIMENSIONS = 8
 
 
 class Task(enum.Enum):
@@ -155,8 +158,13 @@ class PreprocessSpec:
             raise ValueError(f"width and height must be 1 to 4096, found {self.width}x{self.height}")
         if not 0 <= self.fill <= 255:
             raise ValueError(f"fill must be 0 to 255, found {self.fill}")
-        if not (min(self.std) > 0 and self.input_scale > 0):
-            raise ValueError(f"std and input_scale must be above 0, found {list(self.std)} and {self.input_scale}")
+        for name, values in (("std", self.std), ("input_scale", (self.input_scale,))):
+            if not (min(values) >= 1e-9 and max(values) <= 1e9):
+                raise ValueError(f"{name} must be above 0 (1e-9 to 1e9), found {', '.join(map(str, values))}")
+        if not max(map(abs, self.mean)) <= 1e9:
+            raise ValueError(f"mean must be -1e9 to 1e9, found {', '.join(map(str, self.mean))}")
+        if not -128 <= self.input_zero_point <= 255:
+            raise ValueError(f"input_zero_point must be -128 to 255, found {self.input_zero_point}")
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
@@ -191,12 +199,15 @@ class OutputSpec:
 
     def __post_init__(self) -> None:
         """Refuses shapes and temperatures that cannot be."""
-        if not self.shape or any(size < 1 for size in self.shape):
-            raise ValueError(f"shape of output {self.name!r} must be positive, found {list(self.shape)}")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature of output {self.name!r} must be above 0, found {self.temperature}")
-        if not self.weight > 0:
-            raise ValueError(f"weight of output {self.name!r} must be above 0, found {self.weight}")
+        name = self.name[:100]
+        if not 1 <= len(self.shape) <= MAX_DIMENSIONS:
+            raise ValueError(f"shape of output {name!r} must have 1 to {MAX_DIMENSIONS} sizes, found {len(self.shape)}")
+        if not all(1 <= size < 2**31 for size in self.shape):
+            raise ValueError(f"shape of output {name!r} must be positive and below 2^31, found {list(self.shape)}")
+        if not 0.01 <= self.temperature <= 100:
+            raise ValueError(f"temperature of output {name!r} must be 0.01 to 100, found {self.temperature}")
+        if not 1e-9 <= self.weight <= 1e9:
+            raise ValueError(f"weight of output {name!r} must be above 0 (1e-9 to 1e9), found {self.weight}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,8 +259,8 @@ class DetectSpec:
                 raise ValueError(f"{name} must be 0 to 1, found {getattr(self, name)}")
         if not 1 <= self.max_detections <= 10_000:
             raise ValueError(f"max_detections must be 1 to 10000, found {self.max_detections}")
-        if self.first_class < 0:
-            raise ValueError(f"first_class must not be negative, found {self.first_class}")
+        if not 0 <= self.first_class <= 10_000:
+            raise ValueError(f"first_class must be 0 to 10000, found {self.first_class}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,9 +305,13 @@ class MatchSpec:
             raise ValueError("gallery must name at least one file")
         for value in (self.threshold, *(item.value for item in self.class_thresholds)):
             if not -1 <= value <= 1:
-                raise ValueError(f"threshold must be -1 to 1, found {value}")
-        if not (self.slope > 0 and 0 <= self.min_margin <= 2 and 1 <= self.top_k <= 1000):
-            raise ValueError("needs slope > 0, 0 <= min_margin <= 2 and 1 <= top_k <= 1000")
+                raise ValueError(f"threshold must be -1 to 1, in class_thresholds too, found {value}")
+        if not self.slope > 0:
+            raise ValueError(f"slope must be above 0, found {self.slope}")
+        if not 0 <= self.min_margin <= 2:
+            raise ValueError(f"min_margin must be 0 to 2, found {self.min_margin}")
+        if not 1 <= self.top_k <= 1000:
+            raise ValueError(f"top_k must be 1 to 1000, found {self.top_k}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,6 +336,9 @@ class TextSpec:
         """Refuses charsets and beams that make no sense."""
         if not self.charset or len(set(self.charset)) != len(self.charset):
             raise ValueError("charset must hold at least one character, none of them twice")
+        # A line break or an escape in what was read would break the lines that answers are told in.
+        if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in self.charset):
+            raise ValueError("charset must hold no control characters")
         if not 0 <= self.blank <= len(self.charset):
             raise ValueError(f"blank must be 0 to {len(self.charset)}, found {self.blank}")
         if not 1 <= self.beam_width <= 1000:
@@ -361,10 +379,15 @@ class StageSpec:
 
     def __post_init__(self) -> None:
         """Refuses stages whose task lacks what it needs."""
+        name = self.name[:100]
         if self.task is Task.COUNT:
-            raise ValueError(f"stage {self.name!r}: count is the task of a whole pipeline")
-        for task, name in ((Task.DETECT, "detect"), (Task.MATCH, "match"), (Task.TEXT, "text")):
-            if self.task is task and getattr(self, name) is None:
-                raise ValueError(f"stage {self.name!r}: task {task.value} needs the field {name!r}")
+            raise ValueError(f"stage {name!r}: count is the task of a whole pipeline")
+        for task, field in ((Task.DETECT, "detect"), (Task.MATCH, "match"), (Task.TEXT, "text")):
+            if self.task is task and getattr(self, field) is None:
+                raise ValueError(f"stage {name!r}: task {task.value} needs the field {field!r}")
         if not 0 <= self.crop_margin <= 1:
-            raise ValueError(f"stage {self.name!r}: crop_margin must be 0 to 1, found {self.crop_margin}")
+            raise ValueError(f"stage {name!r}: crop_margin must be 0 to 1, found {self.crop_margin}")
+
+    def find_output(self, *kinds: OutputKind) -> OutputSpec | None:
+        """The first output of one of these kinds; None where there is none."""
+        return next((output for output in self.outputs if output.kind in kinds), None)

@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 import pytest
+import reference_answers as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.bundle.manifest import OutputKind, OutputSpec
 from edge.errors import BackendError
-from edge.postprocess.classify import classify, softmax
+from edge.postprocess.classify import best_first, classify, softmax
 from edge.types import Classification, RawOutputs
 
 
@@ -93,3 +94,76 @@ def test_output_missing_misshapen_or_not_finite() -> None:
     for bad in (math.nan, math.inf, -math.inf):
         with pytest.raises(BackendError, match="output 'logits' holds NaN or infinity"):
             classified([0.0, bad])
+
+
+def probable(values: list[float], *, temperature: float = 1.0, top_k: int = 5) -> Classification:
+    outputs = RawOutputs(by_name={"p": np.array([values], dtype=np.float32)})
+    kind = OutputKind.PROBABILITIES
+    made = OutputSpec(name="p", kind=kind, shape=(1, len(values)), temperature=temperature)
+    return classify(outputs, made, [f"class-{index}" for index in range(len(values))], top_k=top_k)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.25, 0.75], [0.25, 0.75]),
+        ([0.5, 0.25], [0.5, 0.25]),  # what a quantized softmax lost stays lost
+        ([0.75, 0.75], [0.5, 0.5]),
+        ([0.5, 0.5009765625], [0.5, 0.5009765625]),  # within the rounding of a softmax
+        ([1.0009765625, 0.0], [1.0, 0.0]),
+        ([1.0], [1.0]),
+    ],
+)
+def test_probabilities_are_divided_only_where_they_sum_to_more_than_one(
+    values: list[float], expected: list[float]
+) -> None:
+    found = probable(values)
+    assert [score.probability for score in sorted(found.top, key=lambda score: score.index)] == expected
+
+
+def test_another_temperature_of_probabilities_is_that_of_their_softmax() -> None:
+    logits = [2.0, -1.0, 0.5, 30.0]
+    probabilities = [float(np.float32(value)) for value in reference.softmax(logits)]
+    found = probable(probabilities, temperature=3.0)
+    assert [score.probability for score in found.top] == pytest.approx(
+        [score.probability for score in classified(logits, temperature=3.0).top], rel=1e-5
+    )
+    zero = probable([1.0, 0.0], temperature=0.5)
+    assert [score.probability for score in zero.top] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([0.5, -0.5], r"output 'p' holds -0.5, probabilities are 0 to 1 \(if these are logits, the output's kind is"),
+        ([4.0, 0.0], "output 'p' holds 4, probabilities are 0 to 1"),
+        ([0.0, 0.0], "output 'p' gives every class the probability 0"),
+        ([0.0, math.nan], "output 'p' holds NaN or infinity"),
+    ],
+)
+def test_what_is_no_probability_is_refused(values: list[float], message: str) -> None:
+    with pytest.raises(BackendError, match=message):
+        probable(values)
+
+
+@given(
+    scores=st.lists(st.integers(0, 6), min_size=1, max_size=40),
+    count=st.integers(1, 45),
+)
+@settings(max_examples=200, deadline=None)
+def test_best_first_is_a_stable_sort(scores: list[int], count: int) -> None:
+    expected = sorted(range(len(scores)), key=lambda at: -scores[at])[:count]
+    assert best_first(np.array(scores, dtype=np.float32), count) == expected
+    assert best_first(np.array([-math.inf if score == 0 else score for score in scores]), count) == expected
+
+
+@given(logits=st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=12), temperature=st.floats(0.1, 10))
+@settings(max_examples=100, deadline=None)
+def test_equals_the_definition(logits: list[float], temperature: float) -> None:
+    expected = reference.classification(reference.softmax(logits, temperature), [str(at) for at in range(len(logits))])
+    found = classified(logits, temperature=temperature)
+    assert found.margin == pytest.approx(expected["margin"], abs=1e-9)
+    assert found.entropy == pytest.approx(expected["entropy"], abs=1e-9)
+    assert [score.probability for score in found.top] == pytest.approx(
+        [item["probability"] for item in expected["top"]]
+    )

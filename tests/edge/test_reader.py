@@ -186,7 +186,7 @@ def test_manifest_above_four_megabytes_is_refused_unparsed(tiny_bundle: Path) ->
         (setting("stages.0.preprocess.width", "32"), r"stages\[0\]\.preprocess\.width: expected int, found str"),
         (setting("stages.0.preprocess.width", 0), "width and height must be 1 to 4096"),
         (setting("stages.0.preprocess.crop", "fit"), "'fit' is not one of stretch, center, letterbox"),
-        (setting("stages.0.outputs.0.temperature", 0), "temperature of output 'logits' must be above 0"),
+        (setting("stages.0.outputs.0.temperature", 0), "temperature of output 'logits' must be 0.01 to 100"),
         (setting("stages.0.outputs.0.shape", [1, 4]), r"output 'logits' has shape \[1, 4\] for 3 labels"),
         (setting("stages.0.artifacts.0.file", "gone.tflite"), "'gone.tflite' is not in files"),
         (setting("stages.0.artifacts.0.tolerance", -1), "tolerance of 'tiny_fp32.tflite' is negative"),

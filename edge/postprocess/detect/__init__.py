@@ -1,0 +1,1 @@
+"""Detector outputs to boxes: one file for each kind of head, and what they share."""

@@ -17,9 +17,8 @@ from edge.engine import Engine
 from edge.errors import BackendError, ImageError, StorageError, UsageError
 from edge.home import DeviceHome
 from edge.journal import Journal, prediction_line
-from edge.keep.policy import judge
+from edge.keeper import Keeper
 from edge.link import Link, LinkParts, release_claims
-from edge.outbox.base import Sample, SampleMetadata
 from edge.outbox.sqlite import SqliteOutbox
 from edge.settings import AgentSettings
 from edge.sources.folder import FolderSource
@@ -27,7 +26,7 @@ from edge.status import AgentState, write_status
 from edge.swap import Engines
 from edge.sync.base import SyncTransport
 from edge.telemetry import Counts, Telemetry
-from edge.types import Frame, Inference, KeepVerdict
+from edge.types import Frame, Inference
 from edge.update.selftest import hardware_fingerprint
 from edge.update.slots import Slots
 from edge.update.trust import TrustStore
@@ -74,7 +73,6 @@ class Agent:
         self._engine: Engine | None = None
         self._link: Link | None = None
         self._good_frames = 0
-        self._keep_error = ""
         self._reported: set[str] = set()
 
     def stop(self) -> None:
@@ -118,6 +116,7 @@ class Agent:
         self._outbox = SqliteOutbox(self._home.outbox)
         stack.callback(self._outbox.close)
         release_claims(self._outbox)
+        self._keeper = Keeper(settings, self._outbox, self._telemetry, clock=self._clock, report=self._report_failure)
         self._journal = Journal(self._home.journal, max_bytes=settings.journal_max_bytes)
         stack.callback(self._journal.close)
         rejected = self._slots.count_start()
@@ -182,8 +181,9 @@ class Agent:
         if inference is None:
             return
         version = engine.bundle.manifest.version
-        verdict = judge(inference, engine.bundle.manifest.keep)
-        kept = verdict.keep and self._keep(frame, frame.data, inference, verdict)
+        kept = self._keeper.keep(
+            frame, frame.data, inference, engine.bundle.manifest, gallery_labels=engine.gallery_labels()
+        )
         self._telemetry.answered(inference, version)
         self._write_journal(frame, inference, version, kept=kept)
         self._good_frames += 1
@@ -222,26 +222,6 @@ class Agent:
         old, self._engine, self._good_frames = self._engine, engine, 0
         if old is not None:
             old.close()
-
-    def _keep(self, frame: Frame, payload: bytes, inference: Inference, verdict: KeepVerdict) -> bool:
-        """Puts a sample into the outbox; True when it is there now, from this frame or an earlier one."""
-        if len(payload) > self._settings.max_sample_bytes:
-            self._telemetry.add(too_large=1)
-            return False
-        sample = Sample(
-            digest=inference.picture_digest,
-            payload=payload,
-            metadata=sample_metadata(frame, inference, verdict, device_id=self._settings.device_id),
-        )
-        try:
-            if self._outbox.put(sample, now=self._clock()):
-                self._telemetry.add(kept=1)
-        except StorageError as error:
-            self._telemetry.add(keep_failed=1)
-            self._keep_error = error.message
-            self._report_failure(str(error))
-            return False
-        return True
 
     def _write_journal(self, frame: Frame, inference: Inference, version: int, *, kept: bool) -> None:
         line = prediction_line(frame, inference, pass_number=self._source.current_pass, version=version, kept=kept)
@@ -297,7 +277,7 @@ class Agent:
         counts = self._telemetry.counts()
         if counts.keep_failed:
             raise StorageError(
-                f"{counts.keep_failed} samples could not be kept: {self._keep_error}",
+                f"{counts.keep_failed} samples could not be kept: {self._keeper.last_error}",
                 hint="free some space and run the same command again; what was kept before is safe",
             )
 
@@ -348,21 +328,3 @@ class Pace:
     def __init__(self, now: Callable[[], float], wait: Callable[[float], bool]) -> None:
         self.now = now
         self.wait = wait
-
-
-def sample_metadata(frame: Frame, inference: Inference, verdict: KeepVerdict, *, device_id: str) -> SampleMetadata:
-    """What the device knows about a sample when it keeps it."""
-    best = inference.prediction.top[0]
-    return SampleMetadata(
-        device_id=device_id,
-        captured_at=frame.captured_at,
-        source=frame.source,
-        prediction_id=inference.prediction_id,
-        bundle_digest=inference.bundle_digest,
-        label=best.label,
-        confidence=inference.decision.confidence,
-        margin=inference.prediction.margin,
-        outcome=inference.decision.outcome,
-        reason=verdict.reason,
-        value=verdict.value,
-    )

@@ -80,7 +80,7 @@ def prediction_line(
         "picture_digest": inference.picture_digest,
         "bundle_digest": inference.bundle_digest,
         "bundle_version": version,
-        "label": inference.prediction.top[0].label,
+        "label": inference.prediction.headline.label,
         "confidence": round(inference.decision.confidence, 6),
         "outcome": inference.decision.outcome.value,
         "reason": inference.decision.reason.value,

@@ -52,6 +52,8 @@ class AgentSettings:
         max_sample_bytes: Larger pictures are answered but never kept.
         max_picture_bytes: Larger files are not read at all.
         journal_max_bytes: Size at which predictions.jsonl is moved aside.
+        private_labels: Classes of things that nobody may see, separated by commas; empty for none.
+        private_action: What becomes of a sample that shows one: `blur` their boxes, or `veto` the sample.
     """
 
     home: Path
@@ -76,6 +78,8 @@ class AgentSettings:
     max_sample_bytes: int = 8_000_000
     max_picture_bytes: int = 32_000_000
     journal_max_bytes: int = 16_000_000
+    private_labels: str = ""
+    private_action: str = "blur"
 
     def __post_init__(self) -> None:
         """Refuses values that make no sense, by name."""
@@ -83,12 +87,19 @@ class AgentSettings:
             raise UsageError(f"device_id {self.device_id!r} must be 1 to 64 letters, digits, '.', '_' or '-'")
         if not _CHANNEL.match(self.channel):
             raise UsageError(f"channel {self.channel!r} must be 1 to 64 small letters, digits, '_' or '-'")
+        if self.private_action not in ("blur", "veto"):
+            raise UsageError(f"private_action {self.private_action!r} must be 'blur' or 'veto'")
         for field in dataclasses.fields(self):
             _check_range(field.name, getattr(self, field.name))
         if self.exit_when_drained and self.passes == 0:
             raise UsageError(
                 "exit_when_drained needs an end", hint="say how often to go through the source with --passes 1"
             )
+
+    @property
+    def private_label_names(self) -> tuple[str, ...]:
+        """`private_labels`, one by one."""
+        return tuple(name.strip() for name in self.private_labels.split(",") if name.strip())
 
 
 def load_settings(

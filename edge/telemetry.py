@@ -32,6 +32,9 @@ class Counts:
         kept: Samples that went into the outbox.
         keep_failed: Samples that should have gone there, but the disk failed.
         too_large: Samples that were not kept for their size.
+        near_duplicates: Samples that were not kept, for one much like them was.
+        over_budget: Samples that were not kept, for the budget was spent.
+        private: Samples that were not kept, for they show what nobody may see.
         passes: Passes over the source that are finished.
         bytes_seen: Encoded bytes of the frames.
         bytes_uploaded: Payload bytes sent.
@@ -53,6 +56,9 @@ class Counts:
     kept: int = 0
     keep_failed: int = 0
     too_large: int = 0
+    near_duplicates: int = 0
+    over_budget: int = 0
+    private: int = 0
     passes: int = 0
     bytes_seen: int = 0
     bytes_uploaded: int = 0

@@ -77,7 +77,7 @@ def check_metadata(value: SampleMetadata, where: str = "metadata") -> None:
     check_text(value.source, f"{where}.source", empty=True)
     check_text(value.prediction_id, f"{where}.prediction_id")
     check_digest(value.bundle_digest, f"{where}.bundle_digest")
-    check_text(value.label, f"{where}.label")
+    check_text(value.label, f"{where}.label", empty=True)
     check_number(value.confidence, f"{where}.confidence", low=0.0, high=1.0)
     check_number(value.margin, f"{where}.margin", low=0.0, high=1.0)
     check_number(value.value, f"{where}.value", low=0.0, high=1.0)

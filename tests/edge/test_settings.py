@@ -25,7 +25,7 @@ def test_later_sources_win(tmp_path):
 
 def test_every_field_can_come_from_the_environment():
     text = {"home": "/h", "server": "h:1", "source": "/s", "root": "/r", "tls_ca": "/c", "exit_when_drained": "yes"}
-    text |= {"device_id": "d", "channel": "c", "artifact": "onnx"}
+    text |= {"device_id": "d", "channel": "c", "artifact": "onnx", "private_action": "veto"}
     names = [field.name for field in dataclasses.fields(AgentSettings)]
     found = load(environment={f"EDGELOOP_{name.upper()}": text.get(name, "7") for name in names})
     changed = [name for name in names if getattr(found, name) != getattr(AgentSettings(home=Path("x")), name)]

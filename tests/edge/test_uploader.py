@@ -106,7 +106,7 @@ def test_one_that_no_server_could_take_does_not_block_the_others(
 def test_only_one_that_no_server_could_take_is_parked_without_an_offer(
     server: RunningServer, transport: GrpcTransport, outbox: SampleOutbox
 ) -> None:
-    outbox.put(make_sample(99, label=""), now=1.0)
+    outbox.put(make_sample(99, label="a\0b"), now=1.0)
     assert drain(outbox, transport, now=time.time) == DrainResult(refused=1)
 
 

@@ -160,7 +160,7 @@ def test_damage_gives_a_value_or_a_format_error_and_nothing_else(
         ("bundle_digest", "AB" * 32),
         ("bundle_digest", "ab" * 31),
         ("bundle_digest", "ab" * 32 + "\n"),
-        ("label", ""),
+        ("label", "a\0b"),
         ("confidence", 1.5),
         ("confidence", -0.1),
         ("margin", math.nan),

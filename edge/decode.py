@@ -1,8 +1,9 @@
 """Encoded bytes to RGB pixels, with limits that hold before anything is decoded.
 
 Only JPEG, PNG and WebP are read, each by its own Pillow plugin: no other parser ever sees the bytes, and no global
-state of Pillow (its bomb warning, its registry) takes part. Of an animation the first frame counts. Colour profiles
-are ignored, as every training pipeline of the field does.
+state of Pillow (its bomb warning, its registry) takes part. The plugin sees only the parts of the file that carry
+pixels (`edge.header`). Of an animation the first frame counts. Colour profiles are ignored, as every training pipeline
+of the field does.
 """
 
 from __future__ import annotations
@@ -12,29 +13,42 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
+from edge.colour import to_rgb
 from edge.errors import ImageError
+from edge.header import PictureHeader, PictureKind
+from edge.jpeg_header import read_jpeg_header
+from edge.png_header import read_png_header
+from edge.webp_header import read_webp_header
 
 if TYPE_CHECKING:
     from PIL import Image as PilImage
     from PIL import ImageFile
 
-_ORIENTATION_TAG = 0x0112
-_PALETTE_OR_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+_SCALES = (8, 4, 2, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeLimits:
     """What a picture may cost before it is refused unread.
 
+    A JPEG with one scan, as cameras write it, is decoded at a half, a quarter or an eighth where it would take too
+    much memory otherwise; a PNG, a WebP and a progressive JPEG always cost their whole size.
+
     Attributes:
         max_bytes: Size of the encoded picture.
-        max_pixels: Width times height, as its header says.
+        max_pixels: Width times height, as its header says. It bounds the time.
+        max_side: Width or height. Resizing takes 16 bytes for each pixel of a side, whatever the other one is.
+        max_decoded_bytes: Memory that decoding takes at its worst moment, by the header: enough for a PNG of 49
+            megapixels, of 24 with alpha, a WebP of 12. It leaves room for two models in 512 MB. A JPEG that several
+            models read at different scales takes a third more at most.
     """
 
     max_bytes: int = 64_000_000
     max_pixels: int = 64_000_000
+    max_side: int = 65_535
+    max_decoded_bytes: int = 196_000_000
 
 
 DEFAULT_LIMITS = DecodeLimits()
@@ -56,136 +70,157 @@ def read_picture(path: Path, *, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ImageError(f"{path}: not a regular file")
             data = file.read(limits.max_bytes + 1)
-    except OSError as cause:
-        raise ImageError(f"{path}: cannot be read: {(cause.strerror or str(cause)).lower()}") from cause
-    check_size(data, name=str(path), limits=limits)
+    except (OSError, ValueError) as cause:  # ValueError: a name with a zero byte
+        reason = getattr(cause, "strerror", None) or str(cause)
+        raise ImageError(f"{path}: cannot be read: {reason.lower()}") from cause
+    _check_size(data, name=str(path), limits=limits)
     return data
 
 
-def check_size(data: bytes, *, name: str, limits: DecodeLimits) -> None:
-    """Refuses encoded pictures that are empty or above the limit.
+def read_header(data: bytes, *, name: str, limits: DecodeLimits) -> PictureHeader:
+    """Reads what an encoded picture says about itself; nothing is decoded.
 
     Raises:
-        ImageError: Names the picture.
+        ImageError: Not a JPEG, PNG or WebP, a damaged header, or more pixels than allowed.
     """
+    _check_size(data, name=name, limits=limits)
+    try:
+        header = _walked(data)
+    except ValueError as cause:
+        raise ImageError(f"{name}: damaged picture: {cause}") from cause
+    if header is None:
+        raise ImageError(f"{name}: not a JPEG, PNG or WebP picture")
+    check_pixels(header.size, name=name, limits=limits)
+    return header
+
+
+def check_pixels(size: tuple[int, int], *, name: str, limits: DecodeLimits) -> None:
+    """Refuses pictures of no pixels or of too many.
+
+    Raises:
+        ImageError: Names the picture and its size.
+    """
+    width, height = size
+    if not width * height:
+        raise ImageError(f"{name}: {width}x{height} pixels: there is nothing to see")
+    if width * height > limits.max_pixels:
+        raise ImageError(f"{name}: {width}x{height} pixels, at most {limits.max_pixels} in all are decoded")
+    if max(size) > limits.max_side:
+        raise ImageError(f"{name}: {width}x{height} pixels, no side may be longer than {limits.max_side}")
+
+
+def allowed_scales(header: PictureHeader, *, name: str, limits: DecodeLimits) -> tuple[int, ...]:
+    """The divisors at which a picture may be decoded, largest first.
+
+    Raises:
+        ImageError: It takes too much memory at every one.
+    """
+    scales = _SCALES if header.kind is PictureKind.JPEG else (1,)
+    allowed = tuple(scale for scale in scales if header.decoded_bytes(scale) <= limits.max_decoded_bytes)
+    if not allowed:
+        needed, most = (-(-size // 1_000_000) for size in (header.decoded_bytes(scales[0]), limits.max_decoded_bytes))
+        raise ImageError(
+            f"{name}: a {header.kind.value} of {header.width}x{header.height} pixels takes {needed} MB to decode, "
+            f"at most {most} MB are used",
+            hint="make it smaller, or store it as a baseline JPEG",
+        )
+    return allowed
+
+
+def decode(data: bytes, header: PictureHeader, scale: int, *, name: str) -> PilImage.Image:
+    """Decodes to RGB, not turned.
+
+    Args:
+        data: The encoded picture.
+        header: What `read_header` says of it.
+        scale: One of `allowed_scales`; the result is 1/scale as wide and high, rounded up.
+        name: What errors call it.
+
+    Raises:
+        ImageError: The data is truncated or damaged.
+    """
+    image = _opened(data, header, name)
+    if scale > 1:
+        image.draft(None, (header.width // scale, header.height // scale))
+    if image.size != (-(-header.width // scale), -(-header.height // scale)):
+        raise ImageError(f"{name}: damaged picture: its header contradicts itself")
+    try:
+        image.load()
+    except Exception as cause:  # Pillow's plugins raise almost anything on damaged data
+        raise ImageError(f"{name}: damaged or truncated picture: {_reason(cause)}") from cause
+    try:
+        return to_rgb(image)
+    except (ValueError, OSError, KeyError) as cause:
+        raise ImageError(f"{name}: damaged picture: {_reason(cause)}") from cause
+
+
+def _check_size(data: bytes, *, name: str, limits: DecodeLimits) -> None:
     if not data:
         raise ImageError(f"{name}: the file is empty")
     if len(data) > limits.max_bytes:
         raise ImageError(f"{name}: larger than {limits.max_bytes} bytes")
 
 
-def open_header(data: bytes, *, name: str, limits: DecodeLimits) -> ImageFile.ImageFile:
-    """Reads the header of an encoded picture; no pixel is decoded yet.
-
-    Raises:
-        ImageError: Not a JPEG, PNG or WebP, a damaged header, or more pixels than allowed.
-    """
-    check_size(data, name=name, limits=limits)
-    if data[:4] == b"RIFF":
-        # The WebP plugin allocates the whole canvas in its constructor.
-        _check_pixels(_webp_size(data), name=name, limits=limits)
-    plugin = _plugin(data, name)
-    try:
-        image = plugin(io.BytesIO(data))
-    except Exception as cause:  # Pillow's plugins raise almost anything on damaged data
-        raise ImageError(f"{name}: damaged picture: {_reason(cause)}") from cause
-    _check_pixels(image.size, name=name, limits=limits)
-    return image
-
-
-def orientation(image: ImageFile.ImageFile) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none or it makes no sense."""
-    try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # damaged EXIF data must not cost the picture
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def load_pixels(image: ImageFile.ImageFile, *, name: str) -> None:
-    """Decodes; does nothing the second time.
-
-    Raises:
-        ImageError: The data is truncated or damaged.
-    """
-    try:
-        image.load()
-    except Exception as cause:  # Pillow's plugins raise almost anything on damaged data
-        raise ImageError(f"{name}: damaged or truncated picture: {_reason(cause)}") from cause
-
-
-def to_rgb(image: PilImage.Image, *, name: str) -> PilImage.Image:
-    """Decoded pixels as 8-bit RGB: grey repeated, transparency laid over white, CMYK converted, 16 bits cut to 8.
-
-    Raises:
-        ImageError: The pixels make no sense, for instance a palette that is too short.
-    """
-    try:
-        return _to_rgb(image)
-    except (ValueError, OSError, KeyError) as cause:
-        raise ImageError(f"{name}: damaged picture: {_reason(cause)}") from cause
-
-
-def _to_rgb(image: PilImage.Image) -> PilImage.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):
-        return _sixteen_to_eight(image).convert("RGB")
-    if image.mode in _PALETTE_OR_ALPHA or "transparency" in image.info:
-        return _over_white(image.convert("RGBA"))
-    return image.convert("RGB")
-
-
-def _sixteen_to_eight(image: PilImage.Image) -> PilImage.Image:
-    """Keeps the high byte, as Pillow itself does for 16-bit colour; its own conversion of 16-bit grey clips."""
-    import numpy as np
-    from PIL import Image
-
-    levels = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
-    return Image.fromarray(levels.astype(np.uint8))
-
-
-def _over_white(image: PilImage.Image) -> PilImage.Image:
-    from PIL import Image
-
-    paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(paper, image).convert("RGB")
-
-
-def _plugin(data: bytes, name: str) -> type[ImageFile.ImageFile]:
+def _walked(data: bytes) -> PictureHeader | None:
     if data[:3] == b"\xff\xd8\xff":
-        from PIL.JpegImagePlugin import JpegImageFile
-
-        return JpegImageFile
+        return read_jpeg_header(data)
     if data[:8] == b"\x89PNG\r\n\x1a\n":
-        from PIL.PngImagePlugin import PngImageFile
-
-        return PngImageFile
+        return read_png_header(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        from PIL.WebPImagePlugin import WebPImageFile
-
-        return WebPImageFile
-    raise ImageError(f"{name}: not a JPEG, PNG or WebP picture")
+        return read_webp_header(data)
+    return None
 
 
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Canvas size from the first chunk (RFC 9649); (0, 0) where the plugin will refuse the file anyway."""
-    chunk, body = data[12:16], data[20:30]
-    if len(body) < 10:
-        return 0, 0
-    if chunk == b"VP8X":
-        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
-    if chunk == b"VP8L":
-        bits = int.from_bytes(body[1:5], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if chunk == b"VP8 ":
-        return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
-    return 0, 0
+def _opened(data: bytes, header: PictureHeader, name: str) -> ImageFile.ImageFile:
+    plugin = _plugin(header.kind)
+    source = io.BytesIO(data) if header.parts == ((0, len(data)),) else _Spliced(data, header.parts)
+    try:
+        return plugin(cast("IO[bytes]", source))
+    except Exception as cause:  # Pillow's plugins raise almost anything on damaged data
+        raise ImageError(f"{name}: damaged picture: {_reason(cause)}") from cause
 
 
-def _check_pixels(size: tuple[int, int], *, name: str, limits: DecodeLimits) -> None:
-    if size[0] * size[1] > limits.max_pixels:
-        raise ImageError(f"{name}: {size[0]}x{size[1]} pixels, at most {limits.max_pixels} in all are decoded")
+def _plugin(kind: PictureKind) -> type[ImageFile.ImageFile]:
+    match kind:
+        case PictureKind.JPEG:
+            from PIL.JpegImagePlugin import JpegImageFile
+
+            return JpegImageFile
+        case PictureKind.PNG:
+            from PIL.PngImagePlugin import PngImageFile
+
+            return PngImageFile
+        case PictureKind.WEBP:
+            from PIL.WebPImagePlugin import WebPImageFile
+
+            return WebPImageFile
+
+
+class _Spliced:
+    """Some ranges of a file, read as one; the last and longest of them is never copied as a whole."""
+
+    def __init__(self, data: bytes, parts: tuple[tuple[int, int], ...]) -> None:
+        self._head = b"".join(data[start:end] for start, end in parts[:-1])
+        self._gap = parts[-1][0] - len(self._head)
+        self._end = parts[-1][1]
+        self._data = data
+        self._position = 0
+
+    def read(self, size: int) -> bytes:
+        start = self._position
+        chunk = self._head[start : start + size]
+        if len(chunk) < size:
+            at = start + len(chunk) + self._gap
+            chunk += self._data[at : min(at + size - len(chunk), self._end)]
+        self._position = start + len(chunk)
+        return chunk
+
+    def seek(self, position: int) -> int:
+        self._position = position
+        return position
+
+    def tell(self) -> int:
+        return self._position
 
 
 def _reason(cause: BaseException) -> str:

@@ -1,99 +1,153 @@
-"""One loaded bundle that answers for pictures: preprocess, backend, postprocess, decide, and nothing else."""
+"""One bundle that answers for pictures: preprocess, backend, postprocess, decide, and nothing else."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from edge.backends.base import InferenceBackend
-from edge.backends.select import choose_artifact, open_backend
-from edge.bundle.manifest import ArtifactSpec, StageSpec, Verdict
+from edge.backends.base import RuntimeOptions
+from edge.bundle.manifest import ArtifactSpec, StageInput, StageSpec, Verdict
 from edge.bundle.reader import Bundle, open_bundle
-from edge.decide import decide
 from edge.decode import DEFAULT_LIMITS, DecodeLimits, read_picture
-from edge.errors import BackendError, BundleError
-from edge.postprocess.select import postprocess
+from edge.errors import BackendError, BundleError, UsageError
+from edge.loading import LoadedModels, SharedModels, StageChoice, choose_artifacts
+from edge.picture import open_picture
+from edge.pipeline import run_stages
 from edge.preprocess import preprocess
-from edge.types import Inference, ModelInput, RawOutputs, Timings
+from edge.types import Inference, RawOutputs
 
 if TYPE_CHECKING:
-    from edge.types import Image
+    from concurrent.futures import ThreadPoolExecutor
+
+    from edge.types import ByteArray, Image
+
+# Every engine of a process runs the same copies of the same models.
+_MODELS = SharedModels()
+_MOST_WORKERS = 4
 
 
 class Engine:
-    """A loaded bundle. Thread-safe: pictures are decoded side by side, the network runs one at a time.
+    """A bundle that answers. Thread-safe: pictures are decoded side by side, each copy of a network runs one at a time.
 
-    Use `open_engine` to make one, `with` or `close` to free it.
+    The models are loaded with the first picture, or by `load`. Use `open_engine` to make one, `with` or `close` to
+    free it.
 
     Attributes:
         bundle: What it runs.
-        artifact: The model file it runs.
+        artifacts: The model file of each stage.
     """
 
     def __init__(
         self,
         bundle: Bundle,
-        artifact: ArtifactSpec,
-        backend: InferenceBackend,
+        models: LoadedModels,
+        artifacts: tuple[ArtifactSpec, ...],
         *,
+        release: Callable[[LoadedModels], None] = LoadedModels.close,
         limits: DecodeLimits = DEFAULT_LIMITS,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.bundle = bundle
-        self.artifact = artifact
-        self._backend = backend
-        self._stage = bundle.manifest.stages[-1]
+        self.artifacts = artifacts
+        self._models = models
+        self._release = release
         self._limits = limits
         self._clock = clock
         self._lock = threading.Lock()
+        self._threads: ThreadPoolExecutor | None = None
+        self._closed = False
 
-    def infer(self, image: Image) -> Inference:
+    @property
+    def artifact(self) -> ArtifactSpec:
+        """The model file of the last stage, which is the only one of most bundles."""
+        return self.artifacts[-1]
+
+    def load(self) -> Engine:
+        """Loads the models now, so that the first picture meets warm ones and a damaged model is known at once.
+
+        Raises:
+            MissingExtraError: No runtime for a model is installed.
+            BackendError: A model is damaged, or its shapes are not the manifest's; names the file and the layer.
+            FormatError: A gallery or lexicon is damaged.
+        """
+        self._require_open()
+        self._models.stages()
+        return self
+
+    def infer(self, image: Image | str, *, top_k: int | None = None) -> Inference:
         """Says what is in one picture and what to do about it.
 
         Args:
             image: Encoded JPEG, PNG or WebP bytes, a path to such a file, or uint8 (H, W, 3) RGB or (H, W) grey.
+            top_k: How many classes to name; None for five, or what the bundle says.
 
         Raises:
             ImageError: The picture cannot be used; the engine stands ready for the next.
-            BackendError: The runtime failed, or the engine is closed.
+            UsageError: `top_k` is below 1.
+            BackendError: The runtime failed, or the engine is closed. The first picture also raises as `load` does.
         """
+        if top_k is not None and top_k < 1:
+            raise UsageError(f"top_k must be at least 1, found {top_k}")
+        self._require_open()
+        stages = self._models.stages()
         start = self._clock()
-        model_input, digest = self._prepare(image)
-        prepared = self._clock()
-        raw = self._run(model_input)
-        ran = self._clock()
-        try:
-            prediction = postprocess(raw, self.bundle.manifest)
-        except BackendError as cause:
-            raise BackendError(f"{self.artifact.file}: {cause.message}") from cause
-        decision = decide(prediction, self.bundle.manifest.decision)
-        end = self._clock()
+        name, data = _read(image, self._limits)
+        picture = open_picture(data, limits=self._limits, name=name)
+        answer = run_stages(stages, picture, self.bundle.manifest.decision, clock=self._clock, start=start, top_k=top_k)
         return Inference(
-            prediction=prediction,
-            decision=decision,
-            timings=Timings(
-                preprocess_ms=(prepared - start) * 1000,
-                infer_ms=(ran - prepared) * 1000,
-                postprocess_ms=(end - ran) * 1000,
-            ),
+            prediction=answer.prediction,
+            decision=answer.decision,
+            timings=answer.timings,
             bundle_digest=self.bundle.digest,
-            artifact=self.artifact.file,
-            picture_digest=digest,
+            artifact="+".join(artifact.file for artifact in self.artifacts),
+            picture_digest=hashlib.sha256(data if isinstance(data, bytes) else data.tobytes()).hexdigest(),
         )
 
-    def raw(self, image: Image) -> RawOutputs:
-        """What the network says about one picture, untouched; raises as `infer` does."""
-        return self._run(self._prepare(image)[0])
+    def infer_batch(self, images: Iterable[Image | str], *, top_k: int | None = None) -> list[Inference]:
+        """Answers for many pictures, decoding them side by side; the answers come in the pictures' order.
+
+        Raises:
+            ImageError: A picture cannot be used: the first one of them. Use `infer` where one bad picture must not
+                cost the others.
+            BackendError: As `infer`.
+        """
+        return list(self._executor().map(lambda image: self.infer(image, top_k=top_k), images))
+
+    async def ainfer(self, image: Image | str, *, top_k: int | None = None) -> Inference:
+        """`infer` for asyncio: the loop goes on while a thread of the engine works; raises as `infer` does."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor(), lambda: self.infer(image, top_k=top_k))
+
+    def gallery_labels(self) -> dict[str, tuple[str, ...]]:
+        """Classes of the gallery of each stage that has one, by the stage's name; loads the models."""
+        self._require_open()
+        stages = self._models.stages()
+        return {stage.spec.name: stage.files.gallery.labels for stage in stages if stage.files.gallery is not None}
+
+    def raw(self, image: Image | str) -> RawOutputs:
+        """What the first network says about one picture, untouched; raises as `infer` does."""
+        self._require_open()
+        stage = self._models.stages()[0]
+        name, data = _read(image, self._limits)
+        return stage.pool.run(preprocess(data, stage.spec.preprocess, limits=self._limits, name=name).tensor)
 
     def close(self) -> None:
-        """Frees the model; calling it twice is harmless."""
+        """Waits for the pictures at work and frees the models; calling it twice is harmless."""
         with self._lock:
-            self._backend.close()
+            closed, self._closed = self._closed, True
+            threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown()
+        if not closed:
+            self._release(self._models)
 
     def __enter__(self) -> Engine:
         return self
@@ -103,81 +157,93 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _prepare(self, image: Image) -> tuple[ModelInput, str]:
-        name = str(image) if isinstance(image, Path) else ""
-        data = read_picture(image, limits=self._limits) if isinstance(image, Path) else image
-        model_input = preprocess(data, self._stage.preprocess, limits=self._limits, name=name)
-        digest = hashlib.sha256(data if isinstance(data, bytes) else data.tobytes()).hexdigest()
-        return model_input, digest
+    def _require_open(self) -> None:
+        if self._closed:
+            raise BackendError(f"{self.artifact.file}: the engine is closed")
 
-    def _run(self, model_input: ModelInput) -> RawOutputs:
+    def _executor(self) -> ThreadPoolExecutor:
         with self._lock:
-            return self._backend.run(model_input.tensor)
+            if self._closed:
+                raise BackendError(f"{self.artifact.file}: the engine is closed")
+            if self._threads is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._threads = ThreadPoolExecutor(num_processors(), thread_name_prefix="edgeloop-engine")
+            return self._threads
 
 
 def open_engine(
-    bundle: Path | Bundle,
+    bundle: Path | str | Bundle,
     *,
     artifact: str | None = None,
-    threads: int = 1,
+    threads: int | None = None,
+    workers: int | None = None,
+    choices: Sequence[StageChoice] | None = None,
     allow_unproven: bool = False,
     limits: DecodeLimits = DEFAULT_LIMITS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Engine:
-    """Loads a bundle and runs its network once, so that the first picture meets a warm one.
+    """Opens a bundle and checks every digest of it; the models are loaded with the first picture.
+
+    Engines of the same bundle, run the same way, share their models: opening a second one costs no memory.
 
     Args:
         bundle: A bundle folder, or one that is open already.
         artifact: File name or format (`tflite`, `onnx`) of the model to run; None for the bundle's first choice whose
             runtime is installed.
-        threads: Processor threads of the runtime.
+        threads: Processor threads of the runtime for a stage that reads the picture; None for 1.
+        workers: How many copies of a network answer side by side, each on one thread, for a stage that reads crops;
+            None for one a processor, at most 4.
+        choices: What `edgeloop device tune` has found, one for each stage, in place of the three above.
         allow_unproven: Run a bundle without a passed proof all the same.
         limits: What a picture may cost.
         clock: Seconds, for the timings.
 
     Raises:
         BundleError: The bundle is damaged, or unproven.
-        UsageError: No such artifact.
+        UsageError: No such artifact, or fewer than one thread or worker.
         MissingExtraError: No runtime for it is installed.
-        BackendError: The model is damaged, or its shapes are not the manifest's; names the file and the layer.
     """
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
     _require_proof(opened, allow_unproven)
-    stage = opened.manifest.stages[-1]
-    spec = choose_artifact(stage, wanted=artifact)
-    backend = open_backend(opened.path(spec.file), spec.format, threads=threads)
-    try:
-        check_model(backend, stage, spec)
-    except BackendError:
-        backend.close()
-        raise
-    return Engine(opened, spec, backend, limits=limits, clock=clock)
+    if min(1 if threads is None else threads, 1 if workers is None else workers) < 1:
+        raise UsageError(f"threads and workers must be at least 1, found {threads} and {workers}")
+    chosen = tuple(choices or _default_choices(opened.manifest.stages, artifact, threads, workers))
+    return Engine(
+        opened,
+        _MODELS.take(opened, chosen),
+        tuple(choice.artifact for choice in chosen),
+        release=_MODELS.give_back,
+        limits=limits,
+        clock=clock,
+    )
 
 
-def check_model(backend: InferenceBackend, stage: StageSpec, artifact: ArtifactSpec) -> None:
-    """Runs a model once on black and compares its input and outputs with the manifest.
+def num_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    Raises:
-        BackendError: A shape, name or type differs; names the file and the layer.
-    """
-    import numpy as np
 
-    expected = (1, stage.preprocess.height, stage.preprocess.width, 3)
-    if backend.input_shape != expected:
-        raise BackendError(
-            f"{artifact.file}: input has shape {list(backend.input_shape)}, the manifest says {list(expected)}"
+def _default_choices(
+    stages: Sequence[StageSpec], artifact: str | None, threads: int | None, workers: int | None
+) -> list[StageChoice]:
+    chosen = choose_artifacts(stages, wanted=artifact)
+    return [_default_choice(stage, spec, threads, workers) for stage, spec in zip(stages, chosen, strict=True)]
+
+
+def _default_choice(stage: StageSpec, spec: ArtifactSpec, threads: int | None, workers: int | None) -> StageChoice:
+    if stage.reads is StageInput.CROPS:
+        return StageChoice(
+            artifact=spec, options=RuntimeOptions(threads=1), workers=workers or min(_MOST_WORKERS, num_processors())
         )
-    outputs = backend.run(np.zeros(expected, dtype=np.float32)).by_name
-    for spec in stage.outputs:
-        array = outputs.get(spec.name)
-        if array is None:
-            known = ", ".join(sorted(outputs)) or "none"
-            raise BackendError(f"{artifact.file}: output {spec.name!r} is missing, the model gives {known}")
-        if array.shape != spec.shape or array.dtype != np.float32:
-            raise BackendError(
-                f"{artifact.file}: output {spec.name!r} is {array.dtype} {list(array.shape)}, "
-                f"the manifest says float32 {list(spec.shape)}"
-            )
+    return StageChoice(artifact=spec, options=RuntimeOptions(threads=threads or 1))
+
+
+def _read(image: Image | str, limits: DecodeLimits) -> tuple[str, bytes | ByteArray]:
+    """Name for errors, and the encoded bytes or the array."""
+    if isinstance(image, (str, Path)):
+        return str(image), read_picture(Path(image), limits=limits)
+    return "", image
 
 
 def _require_proof(bundle: Bundle, allow_unproven: bool) -> None:

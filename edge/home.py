@@ -42,6 +42,11 @@ class DeviceHome:
         return self.folder / "status.json"
 
     @property
+    def tuning(self) -> Path:
+        """What `edgeloop device tune` has found here."""
+        return self.folder / "tune.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that works in this home."""
         return self.folder / "agent.lock"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import hashlib
 import json
 import math
@@ -135,7 +136,7 @@ def _build_container(kind: object, value: Json, where: str) -> object:
 def _build_dataclass(kind: type, value: Json, where: str) -> object:
     if not isinstance(value, dict):
         raise FormatError(f"{where}: expected an object, found {_name(value)}")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     arguments = {}
     for field in dataclasses.fields(kind):
         if field.name in value:
@@ -146,6 +147,12 @@ def _build_dataclass(kind: type, value: Json, where: str) -> object:
         return kind(**arguments)
     except ValueError as cause:
         raise FormatError(f"{where}: {_short(str(cause))}") from cause
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, object]:
+    """Types of a dataclass's fields; resolving them anew for every value would take most of the time."""
+    return typing.get_type_hints(kind)
 
 
 def _build_enum(kind: type[enum.Enum], value: Json, where: str) -> object:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from edge.backends.select import choose_artifact
 from edge.bundle.reader import Bundle
 from edge.decode import DEFAULT_LIMITS, DecodeLimits
 from edge.engine import Engine, open_engine
 from edge.errors import BackendError, BundleError
+from edge.home import DeviceHome
+from edge.loading import StageChoice, choose_artifacts
 from edge.settings import AgentSettings
+from edge.tune.recall import recall
 from edge.update.selftest import hardware_fingerprint, self_test
 from edge.update.slots import Slots
 
@@ -62,7 +64,7 @@ class Engines:
 
     def test(self, bundle: Bundle) -> None:
         """Whether a bundle works here: its golden vectors, and the artifact that this device was told to run."""
-        choose_artifact(bundle.manifest.stages[-1], wanted=self._settings.artifact or None)
+        choose_artifacts(bundle.manifest.stages, wanted=self._settings.artifact or None)
         self_test(bundle)
 
     def prepare(self) -> None:
@@ -115,8 +117,31 @@ class Engines:
 
     def _load(self, bundle: Bundle) -> Engine:
         limits = DecodeLimits(max_bytes=self._settings.max_picture_bytes, max_pixels=DEFAULT_LIMITS.max_pixels)
-        wanted = self._settings.artifact or None
-        engine = open_engine(bundle, artifact=wanted, threads=self._settings.threads, limits=limits)
+        engine = self._open_tuned(bundle, limits) or self._open(bundle, limits, None)
         manifest = bundle.manifest
-        self._say(f"runs {manifest.name} version {manifest.version} ({bundle.digest[:12]}, {engine.artifact.file})")
+        files = "+".join(artifact.file for artifact in engine.artifacts)
+        self._say(f"runs {manifest.name} version {manifest.version} ({bundle.digest[:12]}, {files})")
         return engine
+
+    def _open_tuned(self, bundle: Bundle, limits: DecodeLimits) -> Engine | None:
+        """The engine as a trial on this device has found it best, unless the settings ask for something else."""
+        if self._settings.artifact or self._settings.threads != 1:
+            return None
+        choices = recall(DeviceHome(folder=self._settings.home).tuning, bundle, say=self._say)
+        if choices is None:
+            return None
+        try:
+            return self._open(bundle, limits, choices)
+        except BackendError as error:
+            # A driver may have gone since the trial, which no fingerprint sees.
+            self._say(f"{error.message}; the bundle runs as it would without a trial")
+            return None
+
+    def _open(self, bundle: Bundle, limits: DecodeLimits, choices: tuple[StageChoice, ...] | None) -> Engine:
+        wanted = self._settings.artifact or None
+        engine = open_engine(bundle, artifact=wanted, threads=self._settings.threads, choices=choices, limits=limits)
+        try:
+            return engine.load()
+        except BaseException:
+            engine.close()
+            raise

@@ -35,7 +35,8 @@ from edge.bundle.manifest import (
     Verdict,
 )
 from edge.decide import decide
-from edge.postprocess.select import postprocess
+from edge.postprocess.select import StageFiles, postprocess
+from edge.types import Geometry
 
 MODELS = Path(__file__).resolve().parent / "models"
 SIZE = 32
@@ -87,7 +88,11 @@ def build_bundle(
         (folder / artifact.file).write_bytes(_model(artifact.file, flavour))
     if verdict is not Verdict.NONE:
         (folder / "proof.json").write_bytes(jsonvalue.canonical_bytes(_proof(folder, verdict)))
-    fields = dict(_fields(version, name, labels, origin, verdict) | {"golden_file": "golden.json"} | changes)
+    fields = dict(
+        bundle_fields(version=version, name=name, labels=labels, origin=origin, verdict=verdict)
+        | {"golden_file": "golden.json"}
+        | changes
+    )
     manifest = BundleManifest(files=(), **fields)
     (folder / "golden.json").write_bytes(jsonvalue.canonical_bytes(_golden(folder, manifest)))
     return write_manifest(folder, fields)
@@ -105,7 +110,15 @@ def write_manifest(folder: Path, fields: dict[str, object]) -> Path:
     return folder
 
 
-def _fields(version: int, name: str, labels: tuple[str, ...], origin: Origin, verdict: Verdict) -> dict[str, object]:
+def bundle_fields(
+    *,
+    version: int = 1,
+    name: str = "tiny",
+    labels: tuple[str, ...] = ("red", "green", "blue"),
+    origin: Origin = Origin.TRAINED,
+    verdict: Verdict = Verdict.PASS,
+) -> dict[str, object]:
+    """Fields of a manifest with one classifier; but for `golden_file` and `files`."""
     stage = StageSpec(
         name="classify",
         preprocess=PreprocessSpec(width=SIZE, height=SIZE),
@@ -158,7 +171,8 @@ def _golden_output(folder: Path, manifest: BundleManifest, artifact: ArtifactSpe
     backend = open_backend(folder / artifact.file, artifact.format)
     raw = backend.run(tensor)
     backend.close()
-    prediction = postprocess(raw, manifest)
+    geometry = Geometry(picture_width=SIZE, picture_height=SIZE, scale_x=1.0, scale_y=1.0, offset_x=0.0, offset_y=0.0)
+    prediction = postprocess(raw, manifest.stages[0], manifest.labels, geometry, files=StageFiles())
     logits = raw.by_name["logits"]
     return GoldenOutput(
         artifact=artifact.file,
@@ -166,7 +180,7 @@ def _golden_output(folder: Path, manifest: BundleManifest, artifact: ArtifactSpe
         shape=tuple(logits.shape),
         values=base64.b64encode(logits.astype("<f4").tobytes()).decode(),
         outcome=decide(prediction, manifest.decision).outcome,
-        label=prediction.top[0].label,
+        label=prediction.headline.label,
     )
 
 

@@ -224,7 +224,7 @@ def gallery(options: DemoOptions, facts: DemoFacts, records: tuple[SampleRecord,
 
 def _kept_sample(record: SampleRecord, picture: bytes, truth: str, engine: Any) -> KeptSample:  # noqa: ANN401 - an Engine
     now = engine.infer(picture)
-    best = now.prediction.top[0]
+    best = now.prediction.headline
     said = record.metadata
     return KeptSample(
         digest=record.digest,
@@ -232,7 +232,7 @@ def _kept_sample(record: SampleRecord, picture: bytes, truth: str, engine: Any) 
         truth=truth,
         reason=said.reason.value,
         v1=Opinion(label=said.label, confidence=said.confidence, outcome=said.outcome.value),
-        v2=Opinion(label=best.label, confidence=best.probability, outcome=now.decision.outcome.value),
+        v2=Opinion(label=best.label, confidence=best.confidence, outcome=now.decision.outcome.value),
     )
 
 

@@ -104,11 +104,11 @@ def _report(
 
 
 def _result(item: SnapshotItem, inference: Inference) -> PictureResult:
-    best = inference.prediction.top[0]
+    best = inference.prediction.headline
     return PictureResult(
         digest=item.digest,
         truth=item.label,
         predicted=best.label,
-        confidence=best.probability,
+        confidence=best.confidence,
         outcome=inference.decision.outcome.value,
     )

@@ -15,21 +15,30 @@ from typing import TYPE_CHECKING
 from edge.backends.base import InferenceBackend
 from edge.backends.select import open_backend, runtime_installed
 from edge.bundle.golden import GoldenOutput, GoldenSet, GoldenVector, unpack_values
-from edge.bundle.manifest import ArtifactSpec
-from edge.bundle.reader import Bundle, load_golden
+from edge.bundle.manifest import ArtifactSpec, StageSpec
+from edge.bundle.reader import Bundle, golden_stage, load_golden
 from edge.decide import decide
-from edge.engine import check_model
 from edge.errors import BackendError, ImageError, SelfTestError, UsageError
-from edge.postprocess.select import postprocess
+from edge.loading import check_model
+from edge.postprocess.select import StageFiles, load_stage_files, postprocess
 from edge.preprocess import preprocess
-from edge.types import RawOutputs
+from edge.types import Geometry, RawOutputs
 
 if TYPE_CHECKING:
     from edge.types import FloatArray
 
 # Outputs whose golden values hardly differ would otherwise leave no room for the last bits of float32.
 MIN_RANGE = 1e-3
-_DISTRIBUTIONS = ("ai-edge-litert", "tflite-runtime", "onnxruntime", "numpy", "pillow", "edgeloop")
+_DISTRIBUTIONS = (
+    "ai-edge-litert",
+    "tflite-runtime",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-openvino",
+    "numpy",
+    "pillow",
+    "edgeloop",
+)
 _PROCESSOR_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU part", "Model")
 
 
@@ -38,6 +47,8 @@ class _Case:
     """One artifact on one vector."""
 
     bundle: Bundle
+    stage: StageSpec
+    files: StageFiles
     artifact: ArtifactSpec
     vector: GoldenVector
 
@@ -99,31 +110,49 @@ def _chosen(bundle: Bundle, names: tuple[str, ...] | None) -> tuple[ArtifactSpec
 
 
 def _test_artifact(bundle: Bundle, artifact: ArtifactSpec, golden: GoldenSet) -> None:
-    stage = next(stage for stage in bundle.manifest.stages if artifact in stage.artifacts)
     backend = open_backend(bundle.path(artifact.file), artifact.format)
     try:
-        check_model(backend, stage, artifact)
-        ranges = {output.name: _golden_range(golden, artifact.file, output.name) for output in stage.outputs}
-        for vector in golden.vectors:
-            case = _Case(bundle=bundle, artifact=artifact, vector=vector)
-            _test_vector(case, backend, ranges)
+        check_golden(bundle, artifact, backend, golden)
     finally:
         backend.close()
 
 
+def check_golden(bundle: Bundle, artifact: ArtifactSpec, backend: InferenceBackend, golden: GoldenSet) -> None:
+    """Runs every golden vector of an artifact's stage through a backend.
+
+    Args:
+        bundle: An open bundle.
+        artifact: One of its models.
+        backend: The model, in whatever runtime, with whatever delegate.
+        golden: From `load_golden`.
+
+    Raises:
+        SelfTestError: It differs; names the artifact and the vector.
+        BackendError: The model is not what the manifest says, or fails.
+    """
+    stage = next(stage for stage in bundle.manifest.stages if artifact in stage.artifacts)
+    check_model(backend, stage, artifact)
+    files = load_stage_files(stage, bundle.read)
+    ranges = {output.name: _golden_range(golden, artifact.file, output.name) for output in stage.outputs}
+    for vector in golden.vectors:
+        if golden_stage(vector, bundle.manifest, where=bundle.manifest.golden_file) is stage:
+            case = _Case(bundle=bundle, stage=stage, files=files, artifact=artifact, vector=vector)
+            _test_vector(case, backend, ranges)
+
+
 def _test_vector(case: _Case, backend: InferenceBackend, ranges: dict[str, float]) -> None:
-    stage = next(stage for stage in case.bundle.manifest.stages if case.artifact in stage.artifacts)
+    size = (case.stage.preprocess.width, case.stage.preprocess.height)
     model_input = preprocess(
-        case.bundle.read(case.vector.input_file), stage.preprocess, name=f"golden vector {case.vector.input_file}"
+        case.bundle.read(case.vector.input_file), case.stage.preprocess, name=f"golden vector {case.vector.input_file}"
     )
     geometry = model_input.geometry
-    if (geometry.picture_width, geometry.picture_height) != (stage.preprocess.width, stage.preprocess.height):
+    if (geometry.picture_width, geometry.picture_height) != size:
         raise case.fail("is not of the model's size")
     raw = backend.run(model_input.tensor)
     expected = [output for output in case.vector.outputs if output.artifact == case.artifact.file]
     for output in expected:
         _compare_values(case, output, raw.by_name[output.output], ranges[output.output])
-    _compare_decision(case, expected, raw)
+    _compare_decision(case, expected, raw, geometry)
 
 
 def _compare_values(case: _Case, golden: GoldenOutput, found: FloatArray, value_range: float) -> None:
@@ -141,10 +170,11 @@ def _compare_values(case: _Case, golden: GoldenOutput, found: FloatArray, value_
         raise case.fail(f"output {golden.output!r} differs by {difference:.3g}, at most {limit:.3g} is allowed")
 
 
-def _compare_decision(case: _Case, expected: list[GoldenOutput], raw: RawOutputs) -> None:
-    prediction = postprocess(raw, case.bundle.manifest)
-    outcome = decide(prediction, case.bundle.manifest.decision).outcome
-    label = prediction.top[0].label
+def _compare_decision(case: _Case, expected: list[GoldenOutput], raw: RawOutputs, geometry: Geometry) -> None:
+    manifest = case.bundle.manifest
+    prediction = postprocess(raw, case.stage, manifest.labels_of(case.stage), geometry, files=case.files)
+    outcome = decide(prediction, manifest.decision).outcome
+    label = prediction.headline.label
     for golden in expected:
         if (outcome, label) != (golden.outcome, golden.label):
             raise case.fail(f"says {label!r}, {outcome.value}; expected {golden.label!r}, {golden.outcome.value}")

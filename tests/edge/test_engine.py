@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge.backends.base import RuntimeOptions
 from edge.bundle.manifest import (
     BundleManifest,
     DecisionPolicy,
@@ -23,6 +24,7 @@ from edge.bundle.reader import open_bundle
 from edge.decode import DecodeLimits
 from edge.engine import Engine, open_engine
 from edge.errors import BackendError, BundleError, ImageError, UsageError
+from edge.loading import LoadedModels, StageChoice
 from edge.types import Outcome, RawOutputs
 
 Pictures = Callable[..., bytes]
@@ -95,8 +97,10 @@ def test_bad_picture_names_the_file_and_the_engine_goes_on(
             engine.infer(np.zeros((4, 4, 3), np.float32))
         with pytest.raises(ImageError, match="100x100 pixels"):
             engine.infer(picture_bytes("red", size=(100, 100)))
-        with pytest.raises(ImageError, match="found str"):
+        with pytest.raises(ImageError, match="picture.png: cannot be read"):
             engine.infer("picture.png")
+        with pytest.raises(ImageError, match="expected bytes, a path or a uint8 array, found int"):
+            engine.infer(7)
         assert engine.infer(picture_bytes("red")).prediction.top[0].label == "red"
 
 
@@ -122,7 +126,7 @@ def test_closed_engine(tiny_bundle: Path, picture_bytes: Pictures) -> None:
     engine = open_engine(tiny_bundle)
     engine.close()
     engine.close()
-    with pytest.raises(BackendError, match=r"tiny_fp32\.tflite: the backend is closed"):
+    with pytest.raises(BackendError, match=r"tiny_fp32\.tflite: the engine is closed"):
         engine.infer(picture_bytes("red"))
 
 
@@ -195,14 +199,17 @@ def test_model_that_is_not_the_manifests(
     value["stages"] = jsonvalue.to_json([other_stage(manifest, **changes)])
     value["labels"] = [f"label-{number}" for number in range(labels)]
     (folder / "manifest.json").write_bytes(jsonvalue.canonical_bytes(value))
-    with pytest.raises(BackendError, match=rf"tiny_fp32\.{artifact}: {expected}"):
-        open_engine(folder, artifact=artifact)
+    with open_engine(folder, artifact=artifact) as engine:
+        for ask in (engine.load, lambda: engine.infer(folder / "golden-0.png")):
+            with pytest.raises(BackendError, match=rf"tiny_fp32\.{artifact}: {expected}"):
+                ask()
 
 
 def test_nan_from_the_network_names_file_and_layer(tiny_bundle: Path, picture_bytes: Pictures) -> None:
     class Broken:
         name = "broken"
         input_shape = (1, 32, 32, 3)
+        input_dtype = "float32"
 
         def run(self, tensor: np.ndarray) -> RawOutputs:
             return RawOutputs(by_name={"logits": np.full((1, 3), np.nan, np.float32)})
@@ -211,7 +218,9 @@ def test_nan_from_the_network_names_file_and_layer(tiny_bundle: Path, picture_by
             pass
 
     bundle = open_bundle(tiny_bundle)
-    engine = Engine(bundle, bundle.manifest.stages[0].artifacts[0], Broken())
+    artifact = bundle.manifest.stages[0].artifacts[0]
+    choice = StageChoice(artifact=artifact, options=RuntimeOptions())
+    engine = Engine(bundle, LoadedModels(bundle, (choice,), opener=lambda *_: Broken()), (artifact,))
     with pytest.raises(BackendError, match=r"tiny_fp32\.tflite: output 'logits' holds NaN"):
         engine.infer(picture_bytes("red"))
 

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import io
-import os
 import threading
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_pictures import encoded, quadrants, smooth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -16,13 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from edge.bundle.manifest import CropPolicy, PreprocessSpec
 from edge.errors import ImageError
-from edge.preprocess import DecodeLimits, preprocess, preprocess_pixels, read_picture
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format=kind, **options)
-    return buffer.getvalue()
+from edge.preprocess import preprocess, preprocess_pixels
 
 
 def assert_one_line(error: Exception) -> None:
@@ -32,22 +25,6 @@ def assert_one_line(error: Exception) -> None:
 
 def stretch(width: int, height: int) -> PreprocessSpec:
     return PreprocessSpec(width=width, height=height)
-
-
-def quadrants(width: int, height: int) -> Image.Image:
-    """Four colours, so that every turn and flip shows."""
-    image = Image.new("RGB", (width, height), (255, 0, 0))
-    image.paste((0, 255, 0), (width // 2, 0, width, height // 2))
-    image.paste((0, 0, 255), (0, height // 2, width // 2, height))
-    image.paste((255, 255, 0), (width // 2, height // 2, width, height))
-    return image
-
-
-def smooth(width: int, height: int) -> Image.Image:
-    """A gradient with structure, without hard edges."""
-    y, x = np.mgrid[0:height, 0:width]
-    planes = [x * 255 // max(1, width - 1), y * 255 // max(1, height - 1), (x + y) * 255 // (width + height)]
-    return Image.fromarray(np.stack(planes, axis=-1).astype(np.uint8))
 
 
 def colour_of(data: bytes) -> tuple[int, int, int]:
@@ -225,19 +202,6 @@ def test_random_bytes_are_refused_in_one_line(data: bytes, head: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
-@given(data=st.data(), kind=st.sampled_from(["JPEG", "PNG", "WEBP"]))
-@settings(max_examples=200, deadline=None)
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-def test_damaged_pictures_never_raise_anything_else(data: st.DataObject, kind: str) -> None:
-    picture = bytearray(encoded(smooth(40, 30), kind))
-    for _ in range(data.draw(st.integers(1, 5))):
-        picture[data.draw(st.integers(0, len(picture) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        preprocess_pixels(bytes(picture), stretch(8, 8))
-    except ImageError as error:
-        assert_one_line(error)
-
-
 def test_jpeg_is_decoded_small_but_never_below_the_crop(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[tuple[int, int]] = []
     draft = JpegImageFile.draft
@@ -287,106 +251,6 @@ def test_same_to_the_bit_in_every_thread() -> None:
         thread.join()
     assert len(set(results)) == 1
     assert len(results) == 8
-
-
-def truncated_jpeg() -> bytes:
-    noise = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    data = encoded(Image.fromarray(noise), "JPEG")
-    return data[: len(data) // 2]
-
-
-def bomb_png(width: int, height: int) -> bytes:
-    """A tiny file whose header promises many pixels."""
-    data = bytearray(encoded(Image.new("L", (1, 1))))
-    data[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
-    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
-    return bytes(data)
-
-
-def bomb_webp() -> bytes:
-    data = bytearray(encoded(Image.new("RGBA", (8, 8), (1, 2, 3, 4)), "WEBP", lossless=True, exif=b"Exif\0\0II*\0"))
-    assert data[12:16] == b"VP8X"
-    data[24:30] = (16382).to_bytes(3, "little") * 2
-    return bytes(data)
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (b"", "the file is empty"),
-        (b"hello, this is text", "not a JPEG, PNG or WebP"),
-        (b"GIF89a\x01\x00\x01\x00\x00\x00\x00;", "not a JPEG, PNG or WebP"),
-        (truncated_jpeg(), "damaged or truncated"),
-        (encoded(smooth(64, 64))[:-60], "damaged or truncated"),
-        (encoded(smooth(64, 64), "WEBP")[:60], "damaged picture"),
-        (b"\xff\xd8\xff\xe0", "damaged picture"),
-        (b"RIFF\x04\0\0\0WEBP", "damaged picture"),
-        (bomb_png(60_000, 60_000), "60000x60000 pixels, at most 64000000"),
-        (bomb_webp(), "16383x16383 pixels, at most 64000000"),
-    ],
-    ids=["empty", "text", "gif", "cut-jpeg", "cut-png", "cut-webp", "jpeg-head", "webp-head", "bomb", "webp-bomb"],
-)
-def test_bad_file_is_one_line_that_names_it(data: bytes, expected: str, tmp_path: Path) -> None:
-    path = tmp_path / "holiday.jpg"
-    path.write_bytes(data)
-    with pytest.raises(ImageError) as caught:
-        preprocess(path, stretch(8, 8))
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert expected in message
-    assert "\n" not in message
-    with pytest.raises(ImageError, match=r"^picture: "):
-        preprocess(data, stretch(8, 8))
-
-
-def test_webp_header_sizes_are_limited_before_decoding() -> None:
-    limits = DecodeLimits(max_pixels=63)
-    for options in ({"lossless": True}, {"lossless": False}, {"lossless": True, "exif": b"Exif\0\0II*\0"}):
-        data = encoded(Image.new("RGB", (8, 8)), "WEBP", **options)
-        with pytest.raises(ImageError, match="8x8 pixels"):
-            preprocess(data, stretch(8, 8), limits=limits)
-        assert preprocess(data, stretch(8, 8), limits=DecodeLimits(max_pixels=64)).tensor.shape == (1, 8, 8, 3)
-
-
-def test_file_that_cannot_be_read(tmp_path: Path) -> None:
-    spec = stretch(8, 8)
-    with pytest.raises(ImageError, match=r"missing\.png: cannot be read: no such file"):
-        preprocess(tmp_path / "missing.png", spec)
-    with pytest.raises(ImageError, match=r"is a directory|not a regular file"):
-        preprocess(tmp_path, spec)
-    os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(ImageError, match=r"pipe\.png: not a regular file"):
-        preprocess(tmp_path / "pipe.png", spec)
-
-
-def test_file_above_the_byte_limit_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "big.png"
-    path.write_bytes(b"x" * 101)
-    with pytest.raises(ImageError, match=r"big\.png: larger than 100 bytes"):
-        read_picture(path, limits=DecodeLimits(max_bytes=100))
-    assert read_picture(path, limits=DecodeLimits(max_bytes=101)) == b"x" * 101
-
-
-@pytest.mark.parametrize(
-    ("array", "expected"),
-    [
-        (np.zeros((0, 5, 3), np.uint8), "5x0 pixels"),
-        (np.zeros((5, 0), np.uint8), "0x5 pixels"),
-        (np.zeros((5, 5, 3), np.float32), "found float32"),
-        (np.zeros((5, 5, 4), np.uint8), r"found uint8 \(5, 5, 4\)"),
-        (np.zeros((2, 5, 5, 3), np.uint8), r"found uint8 \(2, 5, 5, 3\)"),
-        ("picture.png", "found str"),
-        (None, "found NoneType"),
-    ],
-)
-def test_bad_array_is_refused(array: object, expected: str) -> None:
-    with pytest.raises(ImageError, match=expected):
-        preprocess(array, stretch(8, 8))
-
-
-def test_array_above_the_pixel_limit_is_refused() -> None:
-    with pytest.raises(ImageError, match="3x3 pixels, needs 1 to 8"):
-        preprocess(np.zeros((3, 3, 3), np.uint8), stretch(8, 8), limits=DecodeLimits(max_pixels=8))
 
 
 @pytest.mark.data

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from edge.backends.base import RuntimeOptions
 from edge.bundle.manifest import ArtifactSpec, StageInput, StageSpec, Verdict
 from edge.bundle.reader import Bundle, open_bundle
-from edge.decode import DEFAULT_LIMITS, DecodeLimits, read_picture
 from edge.errors import BackendError, BundleError, UsageError
+from edge.image.decode import DEFAULT_LIMITS, DecodeLimits, read_picture
+from edge.image.picture import open_picture
 from edge.loading import LoadedModels, SharedModels, StageChoice, choose_artifacts
-from edge.picture import open_picture
 from edge.pipeline import run_stages
 from edge.preprocess import preprocess
 from edge.types import Inference, RawOutputs
@@ -80,7 +80,7 @@ class Engine:
         self._models.stages()
         return self
 
-    def infer(self, image: Image | str, *, top_k: int | None = None) -> Inference:
+    def infer(self, image: Image, *, top_k: int | None = None) -> Inference:
         """Says what is in one picture and what to do about it.
 
         Args:
@@ -109,7 +109,7 @@ class Engine:
             picture_digest=hashlib.sha256(data if isinstance(data, bytes) else data.tobytes()).hexdigest(),
         )
 
-    def infer_batch(self, images: Iterable[Image | str], *, top_k: int | None = None) -> list[Inference]:
+    def infer_batch(self, images: Iterable[Image], *, top_k: int | None = None) -> list[Inference]:
         """Answers for many pictures, decoding them side by side; the answers come in the pictures' order.
 
         Raises:
@@ -119,7 +119,7 @@ class Engine:
         """
         return list(self._executor().map(lambda image: self.infer(image, top_k=top_k), images))
 
-    async def ainfer(self, image: Image | str, *, top_k: int | None = None) -> Inference:
+    async def ainfer(self, image: Image, *, top_k: int | None = None) -> Inference:
         """`infer` for asyncio: the loop goes on while a thread of the engine works; raises as `infer` does."""
         import asyncio
 
@@ -132,7 +132,7 @@ class Engine:
         stages = self._models.stages()
         return {stage.spec.name: stage.files.gallery.labels for stage in stages if stage.files.gallery is not None}
 
-    def raw(self, image: Image | str) -> RawOutputs:
+    def raw(self, image: Image) -> RawOutputs:
         """What the first network says about one picture, untouched; raises as `infer` does."""
         self._require_open()
         stage = self._models.stages()[0]
@@ -239,7 +239,7 @@ def _default_choice(stage: StageSpec, spec: ArtifactSpec, threads: int | None, w
     return StageChoice(artifact=spec, options=RuntimeOptions(threads=threads or 1))
 
 
-def _read(image: Image | str, limits: DecodeLimits) -> tuple[str, bytes | ByteArray]:
+def _read(image: Image, limits: DecodeLimits) -> tuple[str, bytes | ByteArray]:
     """Name for errors, and the encoded bytes or the array."""
     if isinstance(image, (str, Path)):
         return str(image), read_picture(Path(image), limits=limits)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, cast
 from edge.bundle.manifest import DecisionPolicy
 from edge.decide import decide
 from edge.errors import BackendError
+from edge.image.picture import Picture
 from edge.loading import LoadedStage
-from edge.picture import Picture
 from edge.postprocess.select import postprocess, postprocess_crops
 from edge.preprocess import preprocess_crop, preprocess_picture
 from edge.types import (

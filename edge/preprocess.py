@@ -2,7 +2,7 @@
 
 The result is the same to the bit for the same picture, spec and Pillow. One bilinear `resize` goes from the decoded
 pixels straight to the model's size, for a whole picture as for a crop of it; turning by EXIF comes after it, on few
-pixels. What our own models get are the pixels themselves as float32, 0 to 255; `edge.normalise` serves imported ones.
+pixels. What our own models get are the pixels themselves as float32, 0 to 255; `edge.image.normalise` serves imported ones.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge.bundle.manifest import PreprocessSpec
-from edge.crops import Cut, cut_box, cut_whole, geometry_of
-from edge.decode import DEFAULT_LIMITS, DecodeLimits, read_picture
 from edge.errors import ImageError
-from edge.normalise import to_tensor
-from edge.orientation import Edges, is_sideways, stored_box, turned
-from edge.picture import Picture, open_picture
+from edge.image.crops import Cut, cut_box, cut_whole, geometry_of
+from edge.image.decode import DEFAULT_LIMITS, DecodeLimits, read_picture
+from edge.image.normalise import to_tensor
+from edge.image.orientation import Edges, is_sideways, stored_box, turned
+from edge.image.picture import Picture, open_picture
 from edge.types import Box, Geometry, ModelInput
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ __all__ = [
 
 
 def preprocess(
-    image: Image | str, spec: PreprocessSpec, *, limits: DecodeLimits = DEFAULT_LIMITS, name: str = ""
+    image: Image, spec: PreprocessSpec, *, limits: DecodeLimits = DEFAULT_LIMITS, name: str = ""
 ) -> ModelInput:
     """Makes the network's input of one picture.
 
@@ -99,7 +99,7 @@ def crop_pixels(picture: Picture, box: Box, spec: PreprocessSpec, *, margin: flo
 
 
 def preprocess_pixels(
-    image: Image | str, spec: PreprocessSpec, *, limits: DecodeLimits = DEFAULT_LIMITS, name: str = ""
+    image: Image, spec: PreprocessSpec, *, limits: DecodeLimits = DEFAULT_LIMITS, name: str = ""
 ) -> tuple[ByteArray, Geometry]:
     """Like `preprocess`, before normalisation: for training, which augments first.
 

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 
 from edge.bundle.reader import Bundle
-from edge.decode import DEFAULT_LIMITS, DecodeLimits
 from edge.engine import Engine, open_engine
 from edge.errors import BackendError, BundleError
 from edge.home import DeviceHome
+from edge.image.decode import DEFAULT_LIMITS, DecodeLimits
 from edge.loading import StageChoice, choose_artifacts
 from edge.settings import AgentSettings
 from edge.tune.recall import recall

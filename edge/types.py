@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     FloatArray: TypeAlias = npt.NDArray[np.float32]
     ByteArray: TypeAlias = npt.NDArray[np.uint8]
     InputArray: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.uint8] | npt.NDArray[np.int8]
-    Image: TypeAlias = bytes | Path | ByteArray
+    Image: TypeAlias = bytes | Path | str | ByteArray
 
 
 class Outcome(enum.Enum):

@@ -2,13 +2,14 @@
 
     python device_tests/vectors/make_vectors.py [FOLDER]
 
-The pictures are drawn with integer arithmetic only. `index.json` is language-neutral: file, spec, SHA-256 of the uint8
-tensor in C order, geometry.
+The pictures are drawn with integer arithmetic only. What `index.json` says of each is in
+`device_tests.picture_vectors`: whole pictures for our own models, boxes of them, and inputs of imported models.
 """
 
 from __future__ import annotations
 
-import hashlib
+import io
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from device_tests.checks import PreprocessVector, VectorIndex
+from device_tests.picture_vectors import PreprocessVector, VectorIndex, measured
 from edge import jsonvalue
-from edge.bundle.manifest import CropPolicy, PreprocessSpec
-from edge.preprocess import preprocess_pixels
+from edge.bundle.manifest import ChannelOrder, CropPolicy, InputType, PreprocessSpec, TensorLayout
+from edge.types import Box
 
 _ORIENTATION_TAG = 0x0112
 SPECS = (
@@ -27,6 +28,19 @@ SPECS = (
     PreprocessSpec(width=24, height=32, crop=CropPolicy.CENTER),
     PreprocessSpec(width=40, height=24, crop=CropPolicy.LETTERBOX),
 )
+# Left, top, right, bottom as shares of the picture, and the margin: inside, fractional, over the edge, almost nothing.
+BOXES = (
+    ((0.25, 0.125, 0.75, 0.5), 0.0),
+    ((0.1, 0.4, 0.43, 0.97), 0.15),
+    ((0.7, 0.6, 1.0, 1.0), 0.5),
+    ((0.5, 0.5, 0.501, 0.9), 0.0),
+)
+BOXED_FILES = (
+    *("rgb.png", "grey-16.png", "rgb-alpha.png", "turned-6.png", "rgb.jpg", "cmyk.jpg", "turned-3.jpg"),
+    *("turned-8.jpg", "large-eighth.jpg", "large-turned-5.jpg", "lossy.webp"),
+)
+IMPORTED_FILES = ("rgb.png", "grey.png", "large-half.jpg")
+_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def draw(width: int, height: int) -> Image.Image:
@@ -59,6 +73,15 @@ def sixteen_bit(picture: Image.Image) -> Image.Image:
     return Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 251)
 
 
+def ycck(picture: Image.Image) -> bytes:
+    """Four inks, the first three stored as YCbCr, as its Adobe segment says."""
+    buffer = io.BytesIO()
+    picture.convert("CMYK").save(buffer, "JPEG", quality=85)
+    data = bytearray(buffer.getvalue())
+    data[data.index(b"Adobe") + 11] = 2
+    return bytes(data)
+
+
 PICTURES: dict[str, Callable[[Path], None]] = {
     "rgb.png": lambda path: draw(61, 47).save(path),
     "grey.png": lambda path: draw(47, 61).convert("L").save(path),
@@ -83,18 +106,54 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "large-turned-5.jpg": lambda path: draw(401, 303).save(path, quality=40, exif=exif(5)),
     "lossy.webp": lambda path: draw(64, 48).save(path, quality=80),
     "lossless-alpha.webp": lambda path: with_alpha(draw(33, 29)).save(path, lossless=True),
+    "progressive.jpg": lambda path: draw(90, 70).save(path, quality=85, progressive=True),
+    "ycck.jpg": lambda path: path.write_bytes(ycck(draw(40, 40))),
+    "animated.png": lambda path: draw(24, 20).save(path, save_all=True, append_images=[draw(24, 20).rotate(180)]),
+    "animated.webp": lambda path: draw(24, 20).save(
+        path, save_all=True, append_images=[draw(24, 20).rotate(180)], lossless=True
+    ),
 }
+
+
+def imported_specs() -> list[PreprocessSpec]:
+    """Every layout, channel order and type; float values as ImageNet's, integers as a quantized input's."""
+    specs = []
+    for layout, channels, dtype in itertools.product(TensorLayout, ChannelOrder, InputType):
+        scaled = PreprocessSpec(
+            width=20,
+            height=16,
+            crop=CropPolicy.LETTERBOX,
+            layout=layout,
+            channels=channels,
+            dtype=dtype,
+            mean=_MEAN,
+            std=_STD,
+            input_scale=1.0 if dtype is InputType.FLOAT32 else 0.018658,
+            input_zero_point={InputType.FLOAT32: 0, InputType.UINT8: 114, InputType.INT8: -14}[dtype],
+        )
+        specs.append(scaled)
+    return specs
+
+
+def boxed(folder: Path, file: str) -> list[PreprocessVector]:
+    """Boxes of one picture, by the crop policies in turn."""
+    with Image.open(folder / file) as image:
+        width, height = image.size
+    if file.startswith(("turned-6", "turned-8", "large-turned-5")):
+        width, height = height, width
+    vectors = []
+    for number, ((left, top, right, bottom), margin) in enumerate(BOXES):
+        box = Box(left=left * width, top=top * height, right=right * width, bottom=bottom * height)
+        vectors.append(measured(folder, file, SPECS[number % len(SPECS)], box=box, margin=margin))
+    return vectors
 
 
 def expected(folder: Path) -> VectorIndex:
     """What preprocessing makes of the pictures in `folder`, on this machine."""
-    vectors = []
-    for file in PICTURES:
-        for spec in SPECS:
-            pixels, geometry = preprocess_pixels(folder / file, spec)
-            digest = hashlib.sha256(pixels.tobytes()).hexdigest()
-            vectors.append(PreprocessVector(file=file, spec=spec, sha256=digest, geometry=geometry))
-    return VectorIndex(vectors=tuple(vectors))
+    whole = [measured(folder, file, spec) for file in PICTURES for spec in SPECS]
+    boxes = [vector for file in BOXED_FILES for vector in boxed(folder, file)]
+    imported = [measured(folder, file, spec, tensor=True) for file in IMPORTED_FILES for spec in imported_specs()]
+    return VectorIndex(vectors=(*whole, *boxes, *imported))
 
 
 def write_vectors(folder: Path) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
+from edge.bundle.check_policy import check_policies, require_unique
 from edge.bundle.check_stage import check_outputs, check_stage_list
 from edge.bundle.manifest import MANIFEST_NAME, MEASUREMENTS_NAME, BundleManifest, StageSpec, Task, Verdict
 from edge.errors import FormatError
 
 # The others have their names in galleries or head by head, or have none.
 _NAMED = (Task.CLASSIFY, Task.DETECT, Task.TABULAR)
+MAX_VERSION = 2**63 - 1  # what a database and the wire can hold
+MAX_STAGES = 16
+MAX_LABEL_LENGTH = 1000
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 
 
@@ -27,18 +30,19 @@ def check_manifest(manifest: BundleManifest, *, where: str = MANIFEST_NAME) -> N
     """
     if not _NAME.match(manifest.name):
         raise FormatError(f"{where}: name must be letters, digits, '.', '_' and '-', found {manifest.name[:100]!r}")
-    if manifest.version < 1:
-        raise FormatError(f"{where}: version must be at least 1, found {manifest.version}")
+    if not 1 <= manifest.version <= MAX_VERSION:
+        raise FormatError(f"{where}: version must be at least 1 and below 2^63, found {str(manifest.version)[:30]}")
     _check_labels(manifest, where)
     _check_files(manifest, where)
-    if not manifest.stages:
-        raise FormatError(f"{where}: stages must hold at least one stage")
-    _require_unique((stage.name for stage in manifest.stages), f"{where}: stages", "stage")
+    if not 1 <= len(manifest.stages) <= MAX_STAGES:
+        raise FormatError(
+            f"{where}: stages must hold at least one stage and at most {MAX_STAGES}, found {len(manifest.stages)}"
+        )
+    require_unique((stage.name for stage in manifest.stages), f"{where}: stages", "stage")
     for position, stage in enumerate(manifest.stages):
         _check_stage(manifest, stage, f"{where}: stages[{position}]")
     check_stage_list(manifest, where)
-    _require_unique((item.label for item in manifest.decision.class_thresholds), f"{where}: decision", "label")
-    _require_unique(manifest.keep.rare_classes, f"{where}: keep.rare_classes", "label")
+    check_policies(manifest, where)
     _check_references(manifest, where)
 
 
@@ -47,9 +51,12 @@ def _check_labels(manifest: BundleManifest, where: str) -> None:
         raise FormatError(f"{where}: labels must not be empty")
     for at, labels in _label_lists(manifest, where):
         for label in labels:
-            if not label.strip() or not label.isprintable():
-                raise FormatError(f"{at}: labels must be printable names, found {label[:100]!r}")
-        _require_unique(labels, f"{at}: labels", "label")
+            if not label.strip() or not label.isprintable() or len(label) > MAX_LABEL_LENGTH:
+                raise FormatError(
+                    f"{at}: labels must be printable names of at most {MAX_LABEL_LENGTH} characters, "
+                    f"found {label[:100]!r}"
+                )
+        require_unique(labels, f"{at}: labels", "label")
 
 
 def _label_lists(manifest: BundleManifest, where: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -62,7 +69,7 @@ def _label_lists(manifest: BundleManifest, where: str) -> Iterator[tuple[str, tu
 
 def _check_files(manifest: BundleManifest, where: str) -> None:
     """Names differ even where a file system ignores case."""
-    _require_unique((entry.name.lower() for entry in manifest.files), f"{where}: files", "name")
+    require_unique((entry.name.lower() for entry in manifest.files), f"{where}: files", "name")
     for entry in manifest.files:
         if entry.name.lower() in (MANIFEST_NAME, MEASUREMENTS_NAME):
             raise FormatError(f"{where}: files must not list {entry.name!r}")
@@ -70,20 +77,25 @@ def _check_files(manifest: BundleManifest, where: str) -> None:
 
 def _check_stage(manifest: BundleManifest, stage: StageSpec, where: str) -> None:
     names = {entry.name for entry in manifest.files}
+    if not stage.name.strip() or not stage.name.isprintable() or len(stage.name) > 100:
+        raise FormatError(f"{where}: name must be printable, of 1 to 100 characters, found {stage.name[:100]!r}")
     if not stage.artifacts or not stage.outputs:
         raise FormatError(f"{where}: needs at least one artifact and one output")
-    _require_unique((output.name for output in stage.outputs), f"{where}.outputs", "name")
-    _require_unique((artifact.file for artifact in stage.artifacts), f"{where}.artifacts", "file")
+    require_unique((output.name for output in stage.outputs), f"{where}.outputs", "name")
+    require_unique((artifact.file for artifact in stage.artifacts), f"{where}.artifacts", "file")
     for artifact in stage.artifacts:
         if artifact.file not in names:
             raise FormatError(f"{where}.artifacts: {artifact.file[:100]!r} is not in files")
         if artifact.tolerance < 0:
             raise FormatError(f"{where}.artifacts: tolerance of {artifact.file!r} is negative")
+        if artifact.tolerance > 1:
+            raise FormatError(f"{where}.artifacts: tolerance of {artifact.file!r} is above 1, the output's whole range")
     for name in (*(stage.match.gallery if stage.match else ()), *((stage.text.lexicon,) if stage.text else ())):
         if name and name not in names:
             raise FormatError(f"{where}: {name[:100]!r} is not in files")
     if stage.match is not None:
-        _require_unique((item.label for item in stage.match.class_thresholds), f"{where}.match", "label")
+        require_unique(stage.match.gallery, f"{where}.match.gallery", "file")
+        require_unique((item.label for item in stage.match.class_thresholds), f"{where}.match", "label")
     check_outputs(manifest, stage, where)
 
 
@@ -93,9 +105,3 @@ def _check_references(manifest: BundleManifest, where: str) -> None:
     for field, name in (("golden_file", manifest.golden_file), ("proof.file", manifest.proof.file)):
         if name not in names and not (unproven and name == ""):
             raise FormatError(f"{where}: {field} {name[:100]!r} is not in files")
-
-
-def _require_unique(values: Iterable[str], where: str, what: str) -> None:
-    for value, count in Counter(values).items():
-        if count > 1:
-            raise FormatError(f"{where}: {what} {value[:100]!r} appears {count} times")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edge import jsonvalue
 from edge.bundle.check import check_manifest
-from edge.bundle.golden import GoldenSet, GoldenVector, unpack_values
+from edge.bundle.golden import GoldenOutput, GoldenSet, GoldenVector, unpack_values
 from edge.bundle.manifest import FORMAT_VERSION, MANIFEST_NAME, BundleManifest, FileEntry, StageSpec, Task
 from edge.errors import BundleError, FormatError
 
@@ -118,6 +118,8 @@ def load_golden(bundle: Bundle) -> GoldenSet:
 
 def _manifest_bytes(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise BundleError(f"{path.parent}: not a bundle: {MANIFEST_NAME}: not a regular file")  # a pipe would wait
         with path.open("rb") as file:
             data = file.read(MAX_MANIFEST_BYTES + 1)
     except OSError as cause:
@@ -130,7 +132,7 @@ def _manifest_bytes(path: Path) -> bytes:
 
 def _check_version(version: jsonvalue.Json, where: str) -> None:
     if type(version) is not int:
-        raise FormatError(f"{where}: field 'format_version' is missing or no number")
+        raise FormatError(f"{where}: field 'format_version' is missing or no number", hint="it must be 1, an integer")
     if version != FORMAT_VERSION:
         raise BundleError(
             f"{where}: format version {str(version)[:20]} is not known, this edgeloop reads {FORMAT_VERSION}",
@@ -206,7 +208,20 @@ def _check_vector(vector: GoldenVector, stage: StageSpec, manifest: BundleManife
     if len(vector.outputs) != len(shapes):
         raise FormatError(f"{at}: an output appears more than once")
     for output in vector.outputs:
-        known = stage.task is not Task.CLASSIFY or output.label in manifest.labels_of(stage)
-        if output.shape != shapes[output.artifact, output.output] or not known:
-            raise FormatError(f"{at}: shape or label of {output.artifact!r} differs from the manifest's")
-        unpack_values(output)
+        differs = f"{at}: shape or label of {output.artifact!r} differs from the manifest's"
+        if output.shape != shapes[output.artifact, output.output]:
+            raise FormatError(f"{differs}: {output.output[:100]!r} is {list(output.shape)[:8]}")
+        if stage.task is Task.CLASSIFY and output.label not in manifest.labels_of(stage):
+            raise FormatError(f"{differs}: label {output.label[:100]!r}")
+        _check_values(output, at)
+
+
+def _check_values(output: GoldenOutput, at: str) -> None:
+    import numpy as np
+
+    try:
+        values = unpack_values(output)
+    except FormatError as cause:
+        raise FormatError(f"{at}: {cause.message}", hint=cause.hint) from cause
+    if not np.isfinite(values).all():
+        raise FormatError(f"{at}: golden values of {output.artifact!r} hold NaN or infinity")

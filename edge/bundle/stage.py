@@ -137,7 +137,7 @@ class PreprocessSpec:
         mean: Subtracted from a pixel (0 to 255), for each channel in the order of `channels`; GREY reads the first.
         std: Then divides it.
         input_scale: With an integer `dtype`, the result is divided by this,
-        input_zero_point: and this is added, then rounded and limited to the type.
+        input_zero_point: and this is added, then rounded (halves up) and limited to the type.
     """
 
     width: int

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge.decode import DEFAULT_LIMITS, DecodeLimits, allowed_scales, decode, read_header
 from edge.errors import ImageError
-from edge.header import PictureHeader, PictureKind
-from edge.orientation import turned
+from edge.image.decode import DEFAULT_LIMITS, DecodeLimits, allowed_scales, decode, read_header
+from edge.image.header import PictureHeader, PictureKind
+from edge.image.orientation import turned
 from edge.types import Box
 
 if TYPE_CHECKING:

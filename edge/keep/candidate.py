@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge.bundle.manifest import KeepPolicy
-from edge.decode import DEFAULT_LIMITS, DecodeLimits
+from edge.image.decode import DEFAULT_LIMITS, DecodeLimits
 from edge.keep.context import KeepContext
 from edge.keep.duplicates import picture_hash
 from edge.keep.ledger import KeepLedger

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from edge.bundle.manifest import PreprocessSpec
-from edge.decode import DEFAULT_LIMITS, DecodeLimits
+from edge.image.decode import DEFAULT_LIMITS, DecodeLimits
 from edge.preprocess import preprocess_pixels
 
 if TYPE_CHECKING:

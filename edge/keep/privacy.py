@@ -14,8 +14,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from edge.decode import DEFAULT_LIMITS, DecodeLimits
 from edge.errors import EdgeloopError
+from edge.image.decode import DEFAULT_LIMITS, DecodeLimits
 from edge.keep.blur import blur_regions
 from edge.keep.scores import named_by
 from edge.types import Box, Counts, Detections, Inference

@@ -7,7 +7,7 @@ import pytest
 from picture_folders import BAD_FILES, patterned, sha256, write_folder
 
 from cloud_train.datasets.inspect import inspect_folder
-from edge.decode import DecodeLimits
+from edge.image.decode import DecodeLimits
 from edge.errors import UsageError
 
 

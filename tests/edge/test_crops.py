@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from edge.bundle.manifest import CropPolicy, PreprocessSpec
-from edge.crops import cut_box, cut_whole
 from edge.errors import ImageError
-from edge.orientation import stored_box
+from edge.image.crops import cut_box, cut_whole
+from edge.image.orientation import stored_box
 from edge.preprocess import crop_pixels, open_picture, preprocess_crop, preprocess_pixels
 from edge.types import Box
 

@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge.decode import DEFAULT_LIMITS, decode, read_header
-from edge.header import PictureHeader, PictureKind
-from edge.orientation import orientation_of
+from edge.image.decode import DEFAULT_LIMITS, decode, read_header
+from edge.image.header import PictureHeader, PictureKind
+from edge.image.orientation import orientation_of
 from edge.preprocess import open_picture
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>'
@@ -157,7 +157,7 @@ def test_decoder_sees_only_what_makes_the_pixels_of_a_png() -> None:
 
 def test_of_many_compressed_texts_one_is_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
     inflated: list[bytes] = []
-    monkeypatch.setattr("edge.png_header._inflated", lambda data: inflated.append(data) or b"")
+    monkeypatch.setattr("edge.image.png_header._inflated", lambda data: inflated.append(data) or b"")
     texts = chunk(b"zTXt", raw_profile(6)) * 50 + chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0x") * 50
     assert header_of(png(4, 4, extra=texts)).turn == 1
     assert len(inflated) == 2
@@ -168,7 +168,7 @@ def test_of_many_compressed_texts_one_is_inflated(monkeypatch: pytest.MonkeyPatc
     sizes=st.lists(st.integers(0, 30), min_size=1, max_size=20),
 )
 def test_spliced_reads_like_the_joined_parts(parts: list[tuple[int, int]], sizes: list[int]) -> None:
-    from edge.decode import _Spliced
+    from edge.image.decode import _Spliced
 
     data, position, ranges = bytes(range(256)), 0, []
     for gap, length in parts:
@@ -198,5 +198,5 @@ def test_large_pictures_are_converted_band_by_band_to_the_same_bits(
         image.putalpha(alpha)
         data = encoded(image)
     whole = open_picture(data).pixels(1)[0].tobytes()
-    monkeypatch.setattr("edge.colour._BAND_PIXELS", 333)
+    monkeypatch.setattr("edge.image.colour._BAND_PIXELS", 333)
     assert open_picture(data).pixels(1)[0].tobytes() == whole

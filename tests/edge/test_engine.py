@@ -21,9 +21,9 @@ from edge.bundle.manifest import (
     Verdict,
 )
 from edge.bundle.reader import open_bundle
-from edge.decode import DecodeLimits
 from edge.engine import Engine, open_engine
 from edge.errors import BackendError, BundleError, ImageError, UsageError
+from edge.image.decode import DecodeLimits
 from edge.loading import LoadedModels, StageChoice
 from edge.types import Outcome, RawOutputs
 

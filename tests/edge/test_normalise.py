@@ -8,7 +8,7 @@ from drawn_pictures import encoded, noise, smooth
 from PIL import Image
 
 from edge.bundle.manifest import ChannelOrder, CropPolicy, InputType, PreprocessSpec, TensorLayout
-from edge.normalise import to_tensor
+from edge.image.normalise import to_tensor
 from edge.preprocess import preprocess, preprocess_pixels, to_input
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

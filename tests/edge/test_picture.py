@@ -11,8 +11,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from edge.bundle.manifest import CropPolicy, PreprocessSpec
-from edge.decode import DecodeLimits
 from edge.errors import ImageError
+from edge.image.decode import DecodeLimits
 from edge.preprocess import open_picture, preprocess, preprocess_crop, preprocess_picture
 from edge.types import Box
 

@@ -21,8 +21,8 @@ from prediction_values import (
     text,
 )
 
-from edge.decode import DecodeLimits
 from edge.errors import EdgeloopError, ImageError
+from edge.image.decode import DecodeLimits
 from edge.keep.blur import MAX_CELLS, MIN_CELL_PIXELS, blur_regions
 from edge.keep.privacy import (
     ALLOW,

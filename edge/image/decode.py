@@ -2,7 +2,7 @@
 
 Only JPEG, PNG and WebP are read, each by its own Pillow plugin: no other parser ever sees the bytes, and no global
 state of Pillow (its bomb warning, its registry) takes part. The plugin sees only the parts of the file that carry
-pixels (`edge.header`). Of an animation the first frame counts. Colour profiles are ignored, as every training pipeline
+pixels (`edge.image.header`). Of an animation the first frame counts. Colour profiles are ignored, as every training pipeline
 of the field does.
 """
 
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-from edge.colour import to_rgb
 from edge.errors import ImageError
-from edge.header import PictureHeader, PictureKind
-from edge.jpeg_header import read_jpeg_header
-from edge.png_header import read_png_header
-from edge.webp_header import read_webp_header
+from edge.image.colour import to_rgb
+from edge.image.header import PictureHeader, PictureKind
+from edge.image.jpeg_header import read_jpeg_header
+from edge.image.png_header import read_png_header
+from edge.image.webp_header import read_webp_header
 
 if TYPE_CHECKING:
     from PIL import Image as PilImage

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from edge.header import PictureHeader, PictureKind, joined_ranges
-from edge.orientation import UPRIGHT, orientation_of
+from edge.image.header import PictureHeader, PictureKind, joined_ranges
+from edge.image.orientation import UPRIGHT, orientation_of
 
 # A camera writes 10 to 30; depth maps and panoramas in metadata come in pieces of 64 kB, a few hundred at most.
 MAX_SEGMENTS = 4000

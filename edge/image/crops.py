@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from edge.bundle.manifest import CropPolicy, PreprocessSpec
-from edge.orientation import Edges
+from edge.image.orientation import Edges
 from edge.types import Box, Geometry
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from edge.header import PictureHeader, PictureKind, joined_ranges
-from edge.orientation import UPRIGHT, orientation_of
+from edge.image.header import PictureHeader, PictureKind, joined_ranges
+from edge.image.orientation import UPRIGHT, orientation_of
 
 # Encoders write image data in pieces of 8 kB or more.
 MAX_CHUNKS = 100_000

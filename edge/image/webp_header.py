@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edge.header import PictureHeader, PictureKind
-from edge.orientation import orientation_of
+from edge.image.header import PictureHeader, PictureKind
+from edge.image.orientation import orientation_of
 
 # Every frame of an animation is one.
 MAX_CHUNKS = 10_000

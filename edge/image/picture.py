@@ -14,9 +14,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.decode import DEFAULT_LIMITS, DecodeLimits, allowed_scales, check_pixels, decode, read_header, read_picture
 from edge.errors import ImageError
-from edge.orientation import UPRIGHT, is_sideways
+from edge.image.decode import (
+    DEFAULT_LIMITS,
+    DecodeLimits,
+    allowed_scales,
+    check_pixels,
+    decode,
+    read_header,
+    read_picture,
+)
+from edge.image.orientation import UPRIGHT, is_sideways
 
 if TYPE_CHECKING:
     from PIL import Image as PilImage
@@ -78,7 +86,7 @@ class Picture:
             return self._decoded[scale], scale
 
 
-def open_picture(image: Image | str, *, limits: DecodeLimits = DEFAULT_LIMITS, name: str = "") -> Picture:
+def open_picture(image: Image, *, limits: DecodeLimits = DEFAULT_LIMITS, name: str = "") -> Picture:
     """Reads the header of a picture; decodes nothing.
 
     Args:

@@ -1,0 +1,1 @@
+"""One picture: its header, its pixels, its crops, and the numbers a model makes of them."""

@@ -4,24 +4,27 @@ A tour, in the order a picture takes:
 
     bundle      a folder: models in one or two formats, golden vectors, the proof, and `manifest.json` which says how to
                 run them. `edge.bundle.reader.open_bundle` checks every digest; `edge.bundle.archive` packs one file.
-    preprocess  `edge.preprocess`: encoded bytes or an array -> float32 (1, height, width, 3), 0 to 255. The same code
-                serves training, calibration and proof, so that they cannot drift apart.
-    backend     `edge.backends`: one file for each runtime (LiteRT, onnxruntime), imported when a model is opened.
-    postprocess `edge.postprocess`: one file for each kind of output; softmax with a fitted temperature runs here.
+    preprocess  `edge.preprocess` over `edge.image`: encoded bytes or an array, whole or in crops -> the model's input,
+                for our own models float32 (1, height, width, 3), 0 to 255. The same code serves training, calibration
+                and proof, so that they cannot drift apart.
+    backend     `edge.backends`: one file for each runtime (LiteRT, onnxruntime), imported when a model is opened; pools
+                of it for crops. `edge.tune` finds out which way to run a bundle is fastest here, and right.
+    postprocess `edge.postprocess`: one file for each kind of output: classes, boxes, matches with a gallery, text.
+    pipeline    `edge.pipeline`: detect, then read every crop, then count.
     decide      `edge.decide`: ACCEPT, CONFIRM (ask the person) or UNKNOWN, by the bundle's thresholds.
-    keep        `edge.keep.policy`: is this picture worth a second look?
+    keep        `edge.keep`: is this picture worth a second look, within budgets, and may anybody see it?
     outbox      `edge.outbox`: the durable queue (SQLite) of what is kept.
     sync        `edge.sync`: offers digests, sends what is missing, deletes after the receipt.
     update      `edge.update`: signed releases, two slots, a self-test on the golden vectors, and the way back.
 
-`edge.engine.Engine` composes the first five and `edge.agent` all of them; `edge.types` holds the values that travel
+`edge.engine.Engine` composes the first six and `edge.agent` all of them; `edge.types` holds the values that travel
 between the steps, `edge.errors` what can go wrong; `edge.durable` alone writes files that must survive.
 
     import edge
 
     with edge.open_engine(Path("bundle")) as engine:
         inference = engine.infer(Path("picture.jpg"))
-        print(inference.prediction.top[0].label, inference.decision.outcome)
+        print(inference.prediction.headline.label, inference.decision.outcome)
 
 Importing this package loads the standard library only; each name below loads its module when it is first used. numpy
 and Pillow come with the first picture, a runtime with the first model.
@@ -40,17 +43,20 @@ if TYPE_CHECKING:
     from edge.engine import Engine, open_engine
     from edge.errors import EdgeloopError
     from edge.keep.policy import judge
-    from edge.types import Classification, Decision, Inference, Outcome
+    from edge.types import Classification, Counts, Decision, Detections, Inference, Matches, Outcome
     from edge.update.selftest import self_test
 
 # No name here may be that of a submodule: which of the two `edge.<name>` meant would hang on the order of imports.
 _HOMES = {
     "Bundle": "edge.bundle.reader",
     "Classification": "edge.types",
+    "Counts": "edge.types",
     "Decision": "edge.types",
+    "Detections": "edge.types",
     "EdgeloopError": "edge.errors",
     "Engine": "edge.engine",
     "Inference": "edge.types",
+    "Matches": "edge.types",
     "Outcome": "edge.types",
     "judge": "edge.keep.policy",
     "open_bundle": "edge.bundle.reader",
@@ -63,10 +69,13 @@ _HOMES = {
 __all__ = [
     "Bundle",
     "Classification",
+    "Counts",
     "Decision",
+    "Detections",
     "EdgeloopError",
     "Engine",
     "Inference",
+    "Matches",
     "Outcome",
     "__version__",
     "judge",

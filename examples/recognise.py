@@ -7,5 +7,5 @@ from edge import open_engine
 
 with open_engine(Path(sys.argv[1])) as engine:
     answer = engine.infer(Path(sys.argv[2]))
-best = answer.prediction.top[0]
-print(f"{answer.decision.outcome.value}: {best.label} ({best.probability:.0%}) in {answer.timings.total_ms:.1f} ms")
+best = answer.prediction.headline
+print(f"{answer.decision.outcome.value}: {best.label} ({best.confidence:.0%}) in {answer.timings.total_ms:.1f} ms")

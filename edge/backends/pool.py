@@ -10,13 +10,14 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
 from edge.backends.base import InferenceBackend
 from edge.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     from edge.types import InputArray, RawOutputs
 
 T = TypeVar("T")
@@ -74,8 +75,7 @@ class BackendPool:
             round_.work()
         finally:
             round_.stop()
-            # One that has not begun would only wait behind other pools' work.
-            wait([helper for helper in helpers if not helper.cancel()])
+            _end(helpers)
         return round_.results()
 
     def close(self) -> None:
@@ -153,8 +153,18 @@ class _Round:
             return self._next - 1
 
 
+def _end(helpers: list[Future[None]]) -> None:
+    """Waits for those that have begun; the others would only wait behind other pools' work."""
+    if helpers:
+        from concurrent.futures import wait
+
+        wait([helper for helper in helpers if not helper.cancel()])
+
+
 def _workers() -> ThreadPoolExecutor:
     """The threads that all pools of this process share; begun with the first `map` that wants one."""
+    from concurrent.futures import ThreadPoolExecutor
+
     global _executor
     with _executor_lock:
         if _executor is None:

@@ -45,7 +45,7 @@ COMMANDS = {
     "trace": LazyCommand(
         target="cloud_train.trace:trace", help="Walk from one prediction back to its training pictures."
     ),
-    "bundle": LazyCommand(target="converters.cli:bundle", help="Show, verify, pack and unpack bundles."),
+    "bundle": LazyCommand(target="converters.cli:bundle", help="Import, prove, show, verify, pack and unpack bundles."),
     "device": LazyCommand(target="edge.cli:device", help="What runs on a device."),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,23 +118,59 @@ def write_bundle(draft: BundleDraft, out: Path, *, work: Path, job: str = "") ->
         StorageError: The disk is full or failing; what stood at `out` still stands.
     """
     _require_proof(draft)
-    staging = work / "bundle"
-    durable.make_folder(staging)
     files = bundle_files(draft)
-    for name, data in files.items():
-        durable.write_bytes(staging / name, data, point="bundle.file")
-    manifest = _manifest(draft, files)
-    check_manifest(manifest)
-    durable.write_bytes(staging / MEASUREMENTS_NAME, jsonvalue.pretty_bytes(draft.measurements), point="bundle.file")
-    durable.write_bytes(staging / MANIFEST_NAME, jsonvalue.canonical_bytes(manifest), point="bundle.manifest")
-    staged = open_bundle(staging)
+    staged = stage_bundle(_manifest(draft, files), files, work=work, measurements=draft.measurements)
     self_test(staged)
     if job:
         note = _Finished(job=job, bundle=staged.digest)
         durable.write_bytes(_note(out), jsonvalue.canonical_bytes(note), point="bundle.note")
+    return publish_bundle(staged, out, work=work)
+
+
+def stage_bundle(
+    manifest: BundleManifest, files: Mapping[str, bytes], *, work: Path, measurements: Measurements | None = None
+) -> Bundle:
+    """Writes a bundle where nobody looks yet, and opens it with every check that a device makes.
+
+    Args:
+        manifest: Lists `files`.
+        files: Every file but the manifest and the measurements, by name.
+        work: Folder from `working_folder`.
+        measurements: Times, outside the digest; None to leave them away.
+
+    Raises:
+        FormatError: The manifest contradicts itself; names the field.
+        BundleError: The files are not those of the manifest.
+        StorageError: The disk is full or failing.
+    """
+    check_manifest(manifest)
+    staging = work / "bundle"
+    durable.make_folder(staging)
+    for name, data in files.items():
+        durable.write_bytes(staging / name, data, point="bundle.file")
+    if measurements is not None:
+        durable.write_bytes(staging / MEASUREMENTS_NAME, jsonvalue.pretty_bytes(measurements), point="bundle.file")
+    durable.write_bytes(staging / MANIFEST_NAME, jsonvalue.canonical_bytes(manifest), point="bundle.manifest")
+    return open_bundle(staging)
+
+
+def publish_bundle(staged: Bundle, out: Path, *, work: Path) -> Bundle:
+    """Lets a staged bundle appear at `out`; one that stands there is replaced.
+
+    Raises:
+        StorageError: The rename failed.
+    """
     _make_way(out, work)
-    durable.publish_folder(staging, out, point="bundle.publish")
-    return Bundle(folder=out, manifest=manifest, digest=staged.digest)
+    durable.publish_folder(staged.folder, out, point="bundle.publish")
+    return Bundle(folder=out, manifest=staged.manifest, digest=staged.digest)
+
+
+def file_entries(files: Mapping[str, bytes]) -> tuple[FileEntry, ...]:
+    """What the manifest says of each file, sorted by name."""
+    return tuple(
+        FileEntry(name=name, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+        for name, data in sorted(files.items())
+    )
 
 
 def finished_bundle(out: Path, job: str) -> Bundle | None:
@@ -176,10 +212,6 @@ def _require_proof(draft: BundleDraft) -> None:
 
 
 def _manifest(draft: BundleDraft, files: dict[str, bytes]) -> BundleManifest:
-    entries = tuple(
-        FileEntry(name=name, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
-        for name, data in files.items()
-    )
     return BundleManifest(
         format_version=FORMAT_VERSION,
         name=draft.name,
@@ -194,7 +226,7 @@ def _manifest(draft: BundleDraft, files: dict[str, bytes]) -> BundleManifest:
         proof=summarise(draft.proof),
         provenance=draft.provenance,
         golden_file=GOLDEN_FILE,
-        files=entries,
+        files=file_entries(files),
     )
 
 

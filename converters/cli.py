@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from converters.import_cli import import_command, prove_command
+
 if TYPE_CHECKING:
+    from edge.bundle.manifest import BundleManifest
     from edge.bundle.reader import Bundle
 
 SHOWN_LABELS = 20
@@ -18,7 +21,11 @@ _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group()
 def bundle() -> None:
-    """Show, verify, pack and unpack bundles."""
+    """Show, verify, pack and unpack bundles; import models from elsewhere, and prove them."""
+
+
+bundle.add_command(import_command)
+bundle.add_command(prove_command)
 
 
 @bundle.command()
@@ -82,8 +89,9 @@ def unpack(archive: Path, folder: Path, as_json: bool) -> None:
 
 def describe(opened: Bundle) -> list[str]:
     """A bundle in a dozen lines for people."""
+    from edge.bundle.manifest import Origin
+
     manifest = opened.manifest
-    proof, source = manifest.proof, manifest.provenance
     sizes = {entry.name: entry.size_bytes for entry in manifest.files}
     more = ", …" if len(manifest.labels) > SHOWN_LABELS else ""
     lines = [
@@ -93,14 +101,28 @@ def describe(opened: Bundle) -> list[str]:
     ]
     for stage in manifest.stages:
         spec = stage.preprocess
-        lines.append(f"stage      {stage.name}, {spec.width}x{spec.height}, {spec.crop.value}")
+        lines.append(f"stage      {stage.name}, {stage.task.value}, {spec.width}x{spec.height}, {spec.crop.value}")
         lines += [f"model      {a.file}, {a.recipe}, {sizes[a.file] / 1e6:.2f} MB" for a in stage.artifacts]
-    lines.append(
-        f"proof      {proof.verdict.value}, drop {proof.drop_points:.2f} points (up to {proof.drop_upper_points:.2f})"
-    )
-    lines += [f"fallback   {fallback}" for fallback in proof.fallbacks]
-    lines.append(f"trained    run {source.run[:12]}, snapshot {source.snapshot[:12]}, recipe {source.train_recipe}")
+    lines += _imported_lines(opened) if manifest.origin is Origin.IMPORTED else _trained_lines(manifest)
     return lines
+
+
+def _trained_lines(manifest: BundleManifest) -> list[str]:
+    proof, source = manifest.proof, manifest.provenance
+    return [
+        f"proof      {proof.verdict.value}, drop {proof.drop_points:.2f} points (up to {proof.drop_upper_points:.2f})",
+        *(f"fallback   {fallback}" for fallback in proof.fallbacks),
+        f"trained    run {source.run[:12]}, snapshot {source.snapshot[:12]}, recipe {source.train_recipe}",
+    ]
+
+
+def _imported_lines(opened: Bundle) -> list[str]:
+    """The verdict with its reason, which for an imported bundle may be a score without a drop."""
+    from converters.foreign.imported_proof import read_proof
+
+    proof, verdict = read_proof(opened), opened.manifest.proof.verdict.value
+    proven = f"{verdict}, {proof.reason}" if proof else verdict
+    return [f"proof      {proven}", "trained    elsewhere (imported)"]
 
 
 def _report(path: Path, value: dict[str, str | int], *, as_json: bool) -> None:

@@ -8,16 +8,16 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from edge.errors import EdgeloopError, UsageError
 
 if TYPE_CHECKING:
+    from edge.bundle.manifest import BundleManifest
     from edge.settings import AgentSettings
     from edge.telemetry import Counts
-    from edge.types import Inference
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 1
@@ -178,20 +178,32 @@ def run(config: Path | None, bundle: Path | None, allow_unsigned: bool, **option
 @click.option("--home", type=_FOLDER, help="Take the bundle that runs in this device's home.")
 @click.option("--artifact", help="Model to run: tflite, onnx or a file name.  [default: the first that can run here]")
 @click.option("--allow-unproven", is_flag=True, help="Run a bundle without a passed proof all the same.")
+@click.option("--annotated", metavar="OUT", type=_ANY, help="Draw the answers: a file, or a folder for a folder.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a picture.")
-def predict(
-    picture: Path, bundle: Path | None, home: Path | None, artifact: str | None, allow_unproven: bool, as_json: bool
-) -> None:
+@click.option("--top-k", type=click.IntRange(1), help="How many classes to name.  [default: 5]")
+@click.option("--threads", type=click.IntRange(1), help="Processor threads for the network.  [default: 1]")
+def predict(picture: Path, bundle: Path | None, home: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401
     """Say what is in PICTURE, a file or a folder of them. Nothing is kept or sent."""
-    from edge.commands import predict_pictures, prediction_json
+    from edge.commands import predict_pictures
+    from edge.wording import failure_json, prediction_json, prediction_line
+
+    versions: list[str] = []
+
+    def opened(manifest: BundleManifest) -> None:
+        versions.append(f"{manifest.name} {manifest.version}")
+
+    def failed(name: str, message: str) -> None:
+        if as_json:
+            click.echo(json.dumps(failure_json(name, message, model_version=versions[0])))
 
     if (bundle is None) == (home is None):
         raise UsageError("which bundle?", hint="give either --bundle or --home")
-    answers = predict_pictures(
-        picture, bundle=bundle, home=home, artifact=artifact, allow_unproven=allow_unproven, say=_say
-    )
+    answers = predict_pictures(picture, bundle=bundle, home=home, say=_say, failed=failed, opened=opened, **options)
     for name, inference in answers:
-        click.echo(json.dumps(prediction_json(name, inference)) if as_json else _prediction_line(name, inference))
+        if as_json:
+            click.echo(json.dumps(prediction_json(name, inference, model_version=versions[0])))
+        else:
+            click.echo(prediction_line(name, inference))
 
 
 @device.command()
@@ -221,6 +233,29 @@ def update(config: Path | None, **options: object) -> None:
 
 
 @device.command()
+@click.option("--bundle", type=_ANY, help="Bundle folder or .edgebundle.")
+@click.option("--home", type=_FOLDER, help="Tune the bundle that runs in this device's home, and remember it there.")
+@click.option("--out", type=_FILE, help="Remember the choice in this file.  [default: tune.json in --home]")
+@click.option("--budget", type=click.FloatRange(0.1), default=20.0, show_default=True, help="Seconds of measuring.")
+@click.option(
+    "--max-threads", type=click.IntRange(1), help="Most threads and copies to try.  [default: the processors]"
+)
+@click.option("--delegate", multiple=True, metavar="LIBRARY", help="Try this LiteRT delegate too; may be repeated.")
+@click.option("--allow-unproven", is_flag=True, help="Try a bundle without a passed proof all the same.")
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
+def tune(bundle: Path | None, home: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401
+    """Try every model, runtime, delegate and number of threads on this device; keep the fastest that is right."""
+    from edge.commands import tune_bundle
+    from edge.jsonvalue import to_json
+    from edge.tune.report import tune_lines
+
+    if (bundle is None) == (home is None):
+        raise UsageError("which bundle?", hint="give either --bundle or --home")
+    result = tune_bundle(bundle=bundle, home=home, say=_say, **options)
+    click.echo(json.dumps(to_json(result)) if as_json else "\n".join(tune_lines(result)))
+
+
+@device.command()
 @_settings_options
 @click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON object.")
 def status(config: Path | None, home: Path | None, as_json: bool) -> None:
@@ -229,12 +264,6 @@ def status(config: Path | None, home: Path | None, as_json: bool) -> None:
 
     found = read_status(_load(config, home=home))
     click.echo(json.dumps(found) if as_json else "\n".join(status_lines(found)))
-
-
-def _prediction_line(name: str, inference: Inference) -> str:
-    best, decision = inference.prediction.top[0], inference.decision
-    took = f"{inference.timings.total_ms:.1f} ms"
-    return f"{name}: {best.label} {decision.confidence:.3f} {decision.outcome.value} ({decision.reason.value}, {took})"
 
 
 def _summary(counts: Counts) -> str:

@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge import jsonvalue
+from edge.drawing.drawings import Drawings
 from edge.errors import EdgeloopError, ImageError, UsageError
 from edge.home import DeviceHome
 from edge.settings import AgentSettings
+from edge.wording import prediction_json as prediction_json
 
 if TYPE_CHECKING:
+    from edge.bundle.manifest import BundleManifest
     from edge.sync.base import SyncTransport
     from edge.sync.uploader import DrainResult
     from edge.telemetry import Counts
+    from edge.tune.types import TuneResult
     from edge.types import Inference
     from edge.update.trust import TrustStore
     from edge.update.types import UpdateResult
@@ -78,60 +81,117 @@ def sideload(settings: AgentSettings, bundle: Path, *, say: Say) -> None:
 
 
 def predict_pictures(
-    picture: Path, *, bundle: Path | None, home: Path | None, artifact: str | None, allow_unproven: bool, say: Say
+    picture: Path,
+    *,
+    bundle: Path | None,
+    home: Path | None,
+    artifact: str | None,
+    allow_unproven: bool,
+    say: Say,
+    threads: int | None = None,
+    top_k: int | None = None,
+    annotated: Path | None = None,
+    failed: Callable[[str, str], None] = lambda name, message: None,
+    opened: Callable[[BundleManifest], None] = lambda manifest: None,
 ) -> Iterator[tuple[str, Inference]]:
     """Answers for a picture, or for every picture of a folder.
+
+    Args:
+        picture: A file or a folder.
+        bundle: Bundle folder or archive; None for the one of `home`.
+        home: The device's folder, where `bundle` is None.
+        artifact: Model to run; None for the first that can run here.
+        allow_unproven: Run a bundle without a passed proof all the same.
+        say: Told what a person should know.
+        threads: Processor threads for the network; None for 1.
+        top_k: How many classes are named; None for five, or what the bundle says.
+        annotated: Where the drawn answers go: a file for a picture, a folder for a folder; None for nowhere.
+        failed: Told name and reason of every picture of a folder that cannot be used.
+        opened: Told the manifest of the bundle before the first answer.
 
     Yields:
         Name and inference; a picture of a folder that cannot be used is said and skipped.
 
     Raises:
-        UsageError: No such picture, an empty folder, no bundle in the home.
+        UsageError: No such picture, an empty folder, no bundle in the home, or no place for the drawings.
         ImageError: The one picture, or every picture of the folder, cannot be used.
         BundleError: The bundle is damaged or unproven.
     """
     from edge.engine import open_engine
 
     pictures = _pictures(picture)
+    drawings = Drawings(picture, annotated) if annotated is not None else None
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(_bundle_folder(bundle)) if bundle is not None else _active_bundle(home or Path())
-        engine = stack.enter_context(open_engine(opened, artifact=artifact, allow_unproven=allow_unproven))
+        folder = stack.enter_context(_bundle_folder(bundle)) if bundle is not None else _active_bundle(home or Path())
+        engine = stack.enter_context(
+            open_engine(folder, artifact=artifact, threads=threads, allow_unproven=allow_unproven)
+        )
+        opened(engine.bundle.manifest)
         skipped = 0
         for name, path in pictures:
             try:
-                yield name, engine.infer(path)
+                inference = engine.infer(path, top_k=top_k)
+                if drawings is not None:
+                    drawings.draw(path, inference)
             except ImageError as error:
                 if not picture.is_dir():
                     raise
                 skipped += 1
                 say(f"skipped {error.message}")
+                failed(name, error.message)
+            else:
+                yield name, inference
     if skipped == len(pictures):
         raise ImageError(f"none of the {skipped} files in {picture} is a usable picture")
     if skipped:
         say(f"{skipped} of {len(pictures)} files were skipped")
 
 
-def prediction_json(name: str, inference: Inference) -> jsonvalue.Json:
-    """One answer for scripts, with the field names of the HTTP contract."""
-    best = inference.prediction.top[0]
-    return jsonvalue.to_json(
-        {
-            "source": name,
-            "success": True,
-            "predicted_class": best.label,
-            "confidence": inference.decision.confidence,
-            "probabilities": {item.label: item.probability for item in inference.prediction.top},
-            "outcome": inference.decision.outcome,
-            "reason": inference.decision.reason,
-            "margin": inference.prediction.margin,
-            "processing_time_ms": inference.timings.total_ms,
-            "prediction_id": inference.prediction_id,
-            "picture_digest": inference.picture_digest,
-            "bundle_digest": inference.bundle_digest,
-            "artifact": inference.artifact,
-            "error_message": "",
-        }
-    )
+def tune_bundle(
+    *,
+    bundle: Path | None,
+    home: Path | None,
+    out: Path | None,
+    budget: float,
+    max_threads: int | None,
+    delegate: tuple[str, ...],
+    allow_unproven: bool,
+    say: Say,
+) -> TuneResult:
+    """Finds out how a bundle runs best here, and remembers it.
+
+    Args:
+        bundle: Bundle folder or archive; None for the one of `home`.
+        home: The device's folder, where `bundle` is None.
+        out: The file that remembers; None for that of `home`, or none at all with `bundle`.
+        budget: Seconds of measuring.
+        max_threads: Most threads and copies to try; None for one a processor.
+        delegate: Paths of LiteRT delegates to try too.
+        allow_unproven: Try a bundle without a passed proof all the same.
+        say: Told what a person should know.
+
+    Raises:
+        EdgeloopError: As `edge.tune.command.tune_and_remember`; and an agent is at work in the home.
+    """
+    from edge.bundle.reader import open_bundle
+    from edge.tune.command import tune_and_remember
+
+    with contextlib.ExitStack() as stack:
+        if bundle is not None:
+            folder = stack.enter_context(_bundle_folder(bundle))
+        else:
+            device = DeviceHome(folder=home or Path())
+            folder, out = _active_bundle(device.folder), out or device.tuning
+            stack.enter_context(device.hold())
+        return tune_and_remember(
+            open_bundle(folder),
+            out=out,
+            budget_s=budget,
+            libraries=delegate,
+            max_threads=max_threads,
+            allow_unproven=allow_unproven,
+            say=say,
+        )
 
 
 def sync_once(settings: AgentSettings) -> DrainResult:

@@ -2,7 +2,8 @@
 
 The result is the same to the bit for the same picture, spec and Pillow. One bilinear `resize` goes from the decoded
 pixels straight to the model's size, for a whole picture as for a crop of it; turning by EXIF comes after it, on few
-pixels. What our own models get are the pixels themselves as float32, 0 to 255; `edge.image.normalise` serves imported ones.
+pixels. What our own models get are the pixels themselves as float32, 0 to 255; `edge.image.normalise` serves imported
+ones.
 """
 
 from __future__ import annotations

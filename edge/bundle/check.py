@@ -90,8 +90,9 @@ def _check_stage(manifest: BundleManifest, stage: StageSpec, where: str) -> None
             raise FormatError(f"{where}.artifacts: tolerance of {artifact.file!r} is negative")
         if artifact.tolerance > 1:
             raise FormatError(f"{where}.artifacts: tolerance of {artifact.file!r} is above 1, the output's whole range")
-    for name in (*(stage.match.gallery if stage.match else ()), *((stage.text.lexicon,) if stage.text else ())):
-        if name and name not in names:
+    lexicon = (stage.text.lexicon,) if stage.text is not None and stage.text.lexicon else ()
+    for name in (*(stage.match.gallery if stage.match is not None else ()), *lexicon):
+        if name not in names:
             raise FormatError(f"{where}: {name[:100]!r} is not in files")
     if stage.match is not None:
         require_unique(stage.match.gallery, f"{where}.match.gallery", "file")

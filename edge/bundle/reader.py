@@ -142,7 +142,7 @@ def _check_version(version: jsonvalue.Json, where: str) -> None:
 
 def _is_canonical(value: jsonvalue.Json, data: bytes) -> bool:
     try:
-        return jsonvalue.canonical_bytes(value) == data
+        return jsonvalue.canonical_json(value) == data
     except (ValueError, RecursionError):
         return False
 

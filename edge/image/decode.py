@@ -2,8 +2,8 @@
 
 Only JPEG, PNG and WebP are read, each by its own Pillow plugin: no other parser ever sees the bytes, and no global
 state of Pillow (its bomb warning, its registry) takes part. The plugin sees only the parts of the file that carry
-pixels (`edge.image.header`). Of an animation the first frame counts. Colour profiles are ignored, as every training pipeline
-of the field does.
+pixels (`edge.image.header`). Of an animation the first frame counts. Colour profiles are ignored, as every training
+pipeline of the field does.
 """
 
 from __future__ import annotations

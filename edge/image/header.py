@@ -1,8 +1,8 @@
 """What an encoded picture says about itself, read before any decoder sees it: kind, size, which way up, what it costs.
 
-The three readers below it (`edge.image.jpeg_header`, `edge.image.png_header`, `edge.image.webp_header`) walk the parts of a file by their
-lengths alone. They also say which parts a decoder needs: comments, profiles, thumbnails, text and animation are left
-out, so that no amount of them costs time or memory.
+The three readers below it (`jpeg_header`, `png_header`, `webp_header`) walk the parts of a file by their lengths alone.
+They also say which parts a decoder needs: comments, profiles, thumbnails, text and animation are left out, so that no
+amount of them costs time or memory.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import time
 import click
 import pytest
 from device_world import copy_tree, edgeloop, error_line, process_environment, publish, root_file
+from PIL import Image
 
 from cloud_train.ingest.server import running_server
 from edge import cli
@@ -103,6 +104,76 @@ def test_predict_with_an_unproven_bundle(tmp_path, make_bundle, pictures):
     assert "is not proven" in error_line(refused)
     allowed = edgeloop("device", "predict", pictures / "0.png", "--bundle", bundle, "--allow-unproven")
     assert allowed.stdout.startswith("0.png: red") or "0.png: red" in allowed.stdout
+
+
+@pytest.fixture
+def mixed(tmp_path, pictures):
+    """A folder with a picture, a sub-folder with a WebP, and a file that is no picture."""
+    folder = tmp_path / "mixed"
+    (folder / "shelf").mkdir(parents=True)
+    (folder / "a.png").write_bytes((pictures / "0.png").read_bytes())
+    with Image.open(pictures / "1.png") as picture:
+        picture.save(folder / "shelf" / "b.webp")
+    (folder / "notes.jpg").write_bytes(b"no picture")
+    return folder
+
+
+def test_predict_draws_a_folder_into_a_folder(tmp_path, signed, mixed):
+    words = ["device", "predict", mixed, "--bundle", signed / "v1", "--annotated"]
+    done = edgeloop(*words, tmp_path / "drawn")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("a.png: red 0.99")
+    drawn = sorted(path.relative_to(tmp_path / "drawn").as_posix() for path in (tmp_path / "drawn").rglob("*.*"))
+    assert drawn == ["a.png", "shelf/b.webp.png"]
+    with Image.open(tmp_path / "drawn" / "a.png") as canvas:
+        assert canvas.width >= 480
+    before = (mixed / "a.png").read_bytes()
+    refused = edgeloop(*words, mixed)
+    assert refused.returncode == 2
+    assert "would write over the pictures" in error_line(refused)
+    assert (mixed / "a.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "JPEG", "png"])
+def test_predict_draws_a_picture_into_a_file(tmp_path, signed, pictures, suffix):
+    out = tmp_path / "deep" / f"drawn.{suffix}"
+    done = edgeloop("device", "predict", pictures / "0.png", "--bundle", signed / "v1", "--annotated", out)
+    assert done.returncode == 0, done.stderr
+    with Image.open(out) as canvas:
+        assert canvas.format == ("PNG" if suffix == "png" else "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "message"),
+    [
+        ("0.png", "drawn.gif", "a picture is drawn to a .jpg or .png file"),
+        ("0.png", "drawn", "a picture is drawn to a .jpg or .png file"),
+        ("0.png", "folder.png", "a picture is drawn to a .jpg or .png file"),
+        ("", "file.png", "a folder of pictures is drawn to a folder"),
+    ],
+)
+def test_predict_refuses_places_for_drawings(tmp_path, signed, pictures, source, out, message):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file.png").write_bytes(b"mine")
+    words = ["--bundle", signed / "v1", "--annotated", tmp_path / out]
+    done = edgeloop("device", "predict", pictures / source if source else pictures, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in error_line(done)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file.png", "folder.png"]
+    assert (tmp_path / "file.png").read_bytes() == b"mine"
+
+
+def test_predict_as_json_says_which_pictures_failed(signed, mixed):
+    done = edgeloop("device", "predict", mixed, "--bundle", signed / "v1", "--json", "--top-k", 2, "--threads", 2)
+    values = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(value["source"], value["success"]) for value in values] == [
+        ("a.png", True),
+        ("notes.jpg", False),
+        ("shelf/b.webp", True),
+    ]
+    assert values[0]["model_version"] == values[1]["model_version"] == "tiny 1"
+    assert len(values[0]["probabilities"]) == 2
+    assert "not a JPEG, PNG or WebP picture" in values[1]["error_message"]
 
 
 def test_sideload_says_that_nobody_signed(tmp_path, signed, pictures):

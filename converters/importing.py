@@ -1,0 +1,125 @@
+"""Wraps a model that edgeloop did not make into a bundle: `edgeloop bundle import`.
+
+What is told by a flag wins, what the file says comes next, then what shows when the model is run on drawn pictures. A
+few harmless things are assumed and said; what stays open is asked for. The bundle is `imported` and not proven.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from converters.bundle_writer import file_entries, publish_bundle, stage_bundle, working_folder
+from converters.foreign.inspect import opened_model
+from converters.foreign.job import ImportJob, bundle_name
+from converters.foreign.recording import Recorder, list_golden_pictures, record_golden
+from converters.foreign.told import Finding
+from converters.foreign.understand import Understood, understand
+from converters.golden import GOLDEN_FILE
+from edge import __version__, durable, jsonvalue
+from edge.backends.base import InferenceBackend
+from edge.bundle.manifest import (
+    FORMAT_VERSION,
+    BundleManifest,
+    Origin,
+    ProofSummary,
+    Provenance,
+    QualityLimits,
+    Task,
+    Verdict,
+)
+from edge.bundle.reader import Bundle
+from edge.engine import open_engine
+from edge.errors import UsageError
+from edge.postprocess.select import load_stage_files
+from edge.update.selftest import self_test
+
+TASKS = (Task.CLASSIFY, Task.DETECT, Task.MATCH)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """A bundle with what is believed about its model.
+
+    Attributes:
+        bundle: Where it stands.
+        findings: What is believed, and why.
+        notes: What was done to the labels, for people.
+    """
+
+    bundle: Bundle
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+
+
+def import_model(job: ImportJob) -> Imported:
+    """Wraps a foreign model into a bundle, which is opened and run once before it appears.
+
+    Raises:
+        UsageError: Something is missing, told wrong, or stays open; names the flag that settles it.
+        FormatError: The label file cannot be used, or does not fit the model.
+        BackendError: The model is damaged, or is no model with one picture as its input.
+        MissingExtraError: Its runtime is not installed.
+        StorageError: The disk is full or failing; what stood at `out` still stands.
+    """
+    if job.task not in TASKS:
+        known = ", ".join(task.value for task in TASKS)
+        raise UsageError(f"a model with task {job.task.value!r} cannot be imported", hint=f"tasks: {known}")
+    name = job.name or bundle_name(job.model)
+    with opened_model(job.model) as (model, backend):
+        try:
+            understood = understand(model, backend, job)
+        except ValueError as cause:  # what no spec of the manifest allows
+            raise UsageError(f"{model.name}: {cause}") from cause
+        files = {understood.stage.artifacts[0].file: model.path.read_bytes(), **understood.files}
+        if job.golden is not None:
+            files |= _golden_files(understood, backend, job)
+    manifest = _manifest(job, name, understood, files)
+    durable.make_folder(job.out.absolute().parent)
+    with working_folder(job.out) as work:
+        staged = stage_bundle(manifest, files, work=work)
+        _try(staged)
+        bundle = publish_bundle(staged, job.out, work=work)
+    return Imported(bundle=bundle, findings=tuple(understood.findings), notes=understood.labels.notes)
+
+
+def _golden_files(understood: Understood, backend: InferenceBackend, job: ImportJob) -> dict[str, bytes]:
+    assert job.golden is not None  # noqa: S101  (asked by the caller)
+    recorder = Recorder(
+        stage=understood.stage,
+        labels=understood.labels.names,
+        policy=job.decision,
+        files=load_stage_files(understood.stage, understood.files.__getitem__),
+    )
+    draft = record_golden(recorder, backend, list_golden_pictures(job.golden))
+    return {GOLDEN_FILE: jsonvalue.canonical_bytes(draft.index), **draft.pictures}
+
+
+def _manifest(job: ImportJob, name: str, understood: Understood, files: dict[str, bytes]) -> BundleManifest:
+    nobody = Provenance(run="", snapshot="", train_recipe="", seed=0, weights="", producer=f"edgeloop {__version__}")
+    return BundleManifest(
+        format_version=FORMAT_VERSION,
+        name=name,
+        version=job.version,
+        task=job.task,
+        origin=Origin.IMPORTED,
+        labels=understood.labels.names,
+        stages=(understood.stage,),
+        decision=job.decision,
+        keep=job.keep,
+        limits=QualityLimits(),
+        proof=ProofSummary(verdict=Verdict.NONE),
+        provenance=nobody,
+        golden_file=GOLDEN_FILE if GOLDEN_FILE in files else "",
+        files=file_entries(files),
+    )
+
+
+def _try(staged: Bundle) -> None:
+    """Runs the golden vectors, or where there are none one grey picture, through the whole engine."""
+    import numpy as np
+
+    if staged.manifest.golden_file:
+        self_test(staged)
+    size = staged.manifest.stages[0].preprocess
+    with open_engine(staged, allow_unproven=True) as engine:
+        engine.infer(np.full((size.height, size.width, 3), 128, dtype=np.uint8))

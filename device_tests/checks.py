@@ -1,84 +1,29 @@
-"""The checks themselves: plain functions that raise an `EdgeloopError` or `MismatchError` when the device differs."""
+"""Parity: preprocessing gives the vectors' tensors to the bit, and every bundle gives its golden outputs."""
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from edge import jsonvalue
-from edge.backends.select import runtime_installed
-from edge.bundle.archive import unpack
-from edge.bundle.manifest import PreprocessSpec
-from edge.bundle.reader import Bundle, load_golden, open_bundle
+from device_tests.models import bundle_title, runnable, variants
+from device_tests.picture_vectors import PreprocessVector, check_vector, load_vectors
+from device_tests.plan import VECTORS, Check, Finding, Plan, bundle_name, opened
+from edge.bundle.reader import Bundle, load_golden
 from edge.engine import open_engine
-from edge.errors import EdgeloopError, UsageError
-from edge.preprocess import preprocess_pixels
-from edge.types import Geometry
 from edge.update.selftest import self_test
 
-FOLDER = Path(__file__).resolve().parent
-VECTORS = FOLDER / "vectors"
-TINY_BUNDLE = FOLDER / "tiny.edgebundle"
-DEVICES = ("local",)
+
+def preprocess_checks(plan: Plan) -> Iterator[Check]:
+    """One check for each picture and spec."""
+    for vector in load_vectors():
+        yield Check(group="preprocess", name=vector.name, run=partial(_preprocess_finding, vector))
 
 
-class MismatchError(EdgeloopError):
-    """The device gives something else than the machine that made the vectors."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreprocessVector:
-    """One picture and what preprocessing must make of it.
-
-    Attributes:
-        file: Encoded picture in `vectors/`.
-        spec: How it is preprocessed.
-        sha256: Digest of the uint8 tensor (height, width, 3) in C order, hex.
-        geometry: The way back to the picture.
-    """
-
-    file: str
-    spec: PreprocessSpec
-    sha256: str
-    geometry: Geometry
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"{self.file} {self.spec.crop.value} {self.spec.width}x{self.spec.height}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VectorIndex:
-    """`vectors/index.json`.
-
-    Attributes:
-        vectors: All of them.
-    """
-
-    vectors: tuple[PreprocessVector, ...]
-
-
-def load_vectors() -> tuple[PreprocessVector, ...]:
-    """The committed preprocess vectors."""
-    path = VECTORS / "index.json"
-    return jsonvalue.load(VectorIndex, path.read_bytes(), where=str(path)).vectors
-
-
-def check_vector(vector: PreprocessVector) -> None:
-    """Preprocesses one picture and compares digest and geometry.
-
-    Raises:
-        MismatchError: They differ.
-    """
-    pixels, geometry = preprocess_pixels(VECTORS / vector.file, vector.spec)
-    found = hashlib.sha256(pixels.tobytes()).hexdigest()
-    if found != vector.sha256:
-        raise MismatchError(f"{vector.name}: tensor has SHA-256 {found}, expected {vector.sha256}")
-    if geometry != vector.geometry:
-        raise MismatchError(f"{vector.name}: geometry is {geometry}, expected {vector.geometry}")
+def bundle_checks(plan: Plan) -> Iterator[Check]:
+    """One check for each bundle: its golden vectors, and one picture through the whole engine."""
+    for path in plan.bundles:
+        yield Check(group="bundle", name=bundle_name(path), run=partial(_bundle_finding, path))
 
 
 def check_bundle(path: Path) -> str:
@@ -89,24 +34,28 @@ def check_bundle(path: Path) -> str:
 
     Raises:
         EdgeloopError: The bundle is damaged, or the device differs.
+        SkippedError: No runtime for any of its models is installed.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        if path.is_dir():
-            bundle = open_bundle(path)
-        elif path.is_file():
-            bundle = unpack(path, Path(scratch) / "bundle")
-        else:
-            raise UsageError(f"{path}: no such bundle")
+    with opened(path) as bundle:
+        runnable(bundle)
+        if not bundle.manifest.golden_file:
+            return _run_engine(bundle, VECTORS / "rgb.png") + " (imported, no golden vectors)"
         self_test(bundle)
-        return _run_engine(bundle)
+        return _run_engine(bundle, bundle.path(load_golden(bundle).vectors[0].input_file))
 
 
-def _run_engine(bundle: Bundle) -> str:
-    stage = bundle.manifest.stages[-1]
-    runnable = [artifact for artifact in stage.artifacts if runtime_installed(artifact.format)]
-    picture = bundle.path(load_golden(bundle).vectors[0].input_file)
-    for artifact in runnable:
-        with open_engine(bundle, artifact=artifact.file, allow_unproven=True) as engine:
-            engine.infer(picture)
-    names = ", ".join(artifact.file for artifact in runnable)
-    return f"{bundle.manifest.name} {bundle.manifest.version}: {names}"
+def _run_engine(bundle: Bundle, picture: Path) -> str:
+    ran = []
+    for variant in variants(bundle):
+        with open_engine(bundle, artifact=variant, allow_unproven=True) as engine:
+            ran.append(engine.infer(picture).artifact)
+    return f"{bundle_title(bundle)}: {', '.join(ran)}"
+
+
+def _preprocess_finding(vector: PreprocessVector) -> Finding:
+    check_vector(vector)
+    return Finding()
+
+
+def _bundle_finding(path: Path) -> Finding:
+    return Finding(detail=check_bundle(path))

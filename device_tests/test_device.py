@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
+import pytest
 
-from device_tests.checks import PreprocessVector, check_bundle, check_vector
-
-
-def test_preprocess_vector(vector: PreprocessVector) -> None:
-    check_vector(vector)
+from device_tests.report import CheckResult, Status
 
 
-def test_bundle(bundle_path: Path) -> None:
-    assert check_bundle(bundle_path)
+def test_check(result: CheckResult) -> None:
+    if result.status is Status.SKIPPED:
+        pytest.skip(result.detail)
+    assert result.status is not Status.FAILED, result.detail

@@ -4,6 +4,7 @@ VENV := .venv
 DEVICE_VENV := .venv-device
 BIN := $(VENV)/bin
 WORK ?= work/demo
+DATA ?= ../shared/data
 PIP := -m pip --disable-pip-version-check --no-input
 # torch comes first and pinned: a CPU build where one is offered; `make TORCH_INDEX=URL` takes it and torchvision from URL.
 TORCH_INDEX ?=
@@ -48,8 +49,11 @@ lint: $(VENV)/.made
 proto: $(VENV)/.made
 	$(BIN)/python proto/generate.py
 
-bench: $(VENV)/.made
-	$(BIN)/python -m benchmarks.frame_path "$$(ls -d $(WORK)/store/bundles/*-v2-* | grep -v random | head -n 1)"
+# About 15 minutes after the first time, which also installs the peers and makes the models.
+bench: $(VENV)/.made $(DEVICE_VENV)/.made
+	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.models --data $(DATA)
+	$(BIN)/python -m benchmarks.all --data $(DATA)
 
 dist: $(VENV)/.made
 	$(BIN)/python -m pip wheel -q --no-deps -w dist .

@@ -1,84 +1,101 @@
-"""JPEG bytes → decision against the floor: Pillow `draft` + resize + a bare interpreter call, interleaved in one run.
+"""JPEG bytes → decision: a static-int8 classifier of 224 pixels against its floor and against peers on the same file.
 
-python -m benchmarks.frame_path BUNDLE [--size 1920x1080] [--frames 200]
+python -m benchmarks.frame_path [--rounds 10] [--frames 20]
+
+Floor: Pillow `draft`, resize and a bare interpreter call, one thread. Peers get the path, as their users call them.
 """
 
 from __future__ import annotations
 
-import io
-import statistics
-import time
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
-import numpy as np
-from PIL import Image
 
-from edge import open_engine
-from edge.engine import Engine
+from benchmarks.blocks import Series, interleave, ratio
+from benchmarks.cast import EDGE, FLOOR, Program, start_all
+from benchmarks.peers import MEDIAPIPE, ULTRALYTICS
+from benchmarks.photos import EIGHT_MEGAPIXELS, FULL_HD, plain_photo, wall_photo
+from benchmarks.places import with_places
+from benchmarks.table import Row, show
 
-
-def picture(width: int, height: int) -> bytes:
-    """A JPEG with enough detail that decoding costs what a photo's does."""
-    rng = np.random.default_rng(7)
-    coarse = Image.fromarray(rng.integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8))
-    buffer = io.BytesIO()
-    coarse.resize((width, height), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
-
-
-def floor(model: Path, width: int, height: int) -> Callable[[bytes], object]:
-    """The least work that gives the same logits."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(model), num_threads=1)
-    interpreter.allocate_tensors()
-    given = interpreter.get_input_details()[0]["index"]
-    wanted = interpreter.get_output_details()[0]["index"]
-
-    def run(data: bytes) -> object:
-        image = Image.open(io.BytesIO(data))
-        image.draft("RGB", (width, height))
-        small = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
-        interpreter.set_tensor(given, np.asarray(small, np.float32)[None])
-        interpreter.invoke()
-        return interpreter.get_tensor(wanted)
-
-    return run
+LIMIT_OVER_FLOOR = 1.10
+LEAST_LEAD = {(ULTRALYTICS, FULL_HD): 2.2, (MEDIAPIPE, FULL_HD): 1.8} | {
+    (ULTRALYTICS, EIGHT_MEGAPIXELS): 3.3,
+    (MEDIAPIPE, EIGHT_MEGAPIXELS): 3.0,
+}
+TITLE = "JPEG bytes to decision, MobileNetV2 224 static int8, one thread"
 
 
-def measure(engine: Engine, data: bytes, frames: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of both, frame by frame, in turn."""
-    spec = engine.bundle.manifest.stages[0].preprocess
-    bare = floor(engine.bundle.path(engine.artifact.file), spec.width, spec.height)
-    ours, least = [], []
-    for number in range(frames + 10):
-        began = time.perf_counter()
-        bare(data)
-        middle = time.perf_counter()
-        engine.infer(data)
-        end = time.perf_counter()
-        if number >= 10:
-            least.append((middle - began) * 1e3)
-            ours.append((end - middle) * 1e3)
-    return ours, least
+def programs(models: Path) -> list[Program]:
+    """Ours, the floor and both peers, on the same model file."""
+    model = models / "mobilenetv2_224_int8.tflite"
+    return [
+        Program(name=EDGE, module="benchmarks.workers.classify_edge", arguments=(models / "classifier",)),
+        Program(name=FLOOR, module="benchmarks.workers.classify_floor", arguments=(model,)),
+        Program(
+            name=ULTRALYTICS,
+            module="benchmarks.peer.ultralytics_predict",
+            arguments=(model, "classify", "224", "1"),
+            peer=ULTRALYTICS,
+        ),
+        Program(name=MEDIAPIPE, module="benchmarks.peer.mediapipe_classify", arguments=(model,), peer=MEDIAPIPE),
+    ]
+
+
+def measure(models: Path, data: Path, *, rounds: int, frames: int) -> list[Row]:
+    """All rows: two kinds of photo, two sizes, three opponents."""
+    rows = []
+    with ExitStack() as stack:
+        workers, absent = start_all(stack, programs(models), plain_photo(data, models, FULL_HD))
+        for size in (FULL_HD, EIGHT_MEGAPIXELS):
+            for make in (wall_photo, plain_photo):
+                photo = make(data, models, size)
+                found = interleave(workers, photo, rounds=rounds, frames=frames)
+                rows += _rows(photo, size, found, absent)
+    return rows
+
+
+def _rows(photo: Path, size: tuple[int, int], found: dict[str, Series], absent: dict[str, str]) -> list[Row]:
+    what = f"{photo.stem}, {photo.stat().st_size // 1024} KB"
+    rows = [_floor_row(what, found[EDGE], found[FLOOR])]
+    for peer in (ULTRALYTICS, MEDIAPIPE):
+        if peer in absent:
+            rows.append(Row(what=f"{what}: {peer}", figures="", note=absent[peer]))
+        else:
+            rows.append(_peer_row(what, found[EDGE], found[peer], LEAST_LEAD[peer, size]))
+    return rows
+
+
+def _floor_row(what: str, ours: Series, floor: Series) -> Row:
+    over = ratio(ours, floor)
+    same = ours.blocks[-1].said == floor.blocks[-1].said
+    return Row(
+        what=f"{what}: floor",
+        figures=f"{ours.median_ms:.2f} against {floor.median_ms:.2f} ms: {over}",
+        target=f"≤ {LIMIT_OVER_FLOOR:.2f} times",
+        met=same and over.value <= LIMIT_OVER_FLOOR,
+        note="" if same else "the answers differ",
+    )
+
+
+def _peer_row(what: str, ours: Series, peer: Series, least: float) -> Row:
+    lead = ratio(peer, ours)
+    return Row(
+        what=f"{what}: {peer.name}",
+        figures=f"{peer.median_ms:.2f} ms: {lead} times as long",
+        target=f"≥ {least} times",
+        met=lead.value >= least,
+    )
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--size", default="1920x1080", show_default=True, help="Picture size.")
-@click.option("--frames", default=200, show_default=True, help="Counted frames.")
-def main(bundle: Path, size: str, frames: int) -> None:
-    """Prints medians of both and their ratio."""
-    width, height = (int(side) for side in size.split("x"))
-    data = picture(width, height)
-    with open_engine(bundle, artifact="tflite") as engine:
-        ours, least = measure(engine, data, frames)
-    bare, whole = statistics.median(least), statistics.median(ours)
-    print("| picture | floor, ms | engine.infer, ms | ratio |")
-    print("|---|---|---|---|")
-    print(f"| {size}, {len(data) // 1024} KB | {bare:.2f} | {whole:.2f} | {whole / bare:.2f} |")
+@with_places
+@click.option("--rounds", default=10, show_default=True, help="Blocks of each program.")
+@click.option("--frames", default=20, show_default=True, help="Frames in a block.")
+def main(models: Path, data: Path, rounds: int, frames: int) -> None:
+    """Prints the table."""
+    show(TITLE, measure(models, data, rounds=rounds, frames=frames))
 
 
 if __name__ == "__main__":

@@ -117,6 +117,7 @@ def predict_pictures(
         ImageError: The one picture, or every picture of the folder, cannot be used.
         BundleError: The bundle is damaged or unproven.
     """
+    from edge.bundle.reader import open_bundle
     from edge.engine import open_engine
 
     pictures = _pictures(picture)
@@ -124,7 +125,7 @@ def predict_pictures(
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(_bundle_folder(bundle)) if bundle is not None else _active_bundle(home or Path())
         engine = stack.enter_context(
-            open_engine(folder, artifact=artifact, threads=threads, allow_unproven=allow_unproven)
+            open_engine(open_bundle(folder), artifact=artifact, threads=threads, allow_unproven=allow_unproven)
         )
         opened(engine.bundle.manifest)
         skipped = 0

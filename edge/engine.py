@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from edge.backends.base import RuntimeOptions
 from edge.bundle.manifest import ArtifactSpec, StageInput, StageSpec, Verdict
-from edge.bundle.reader import Bundle, open_bundle
+from edge.bundle.reader import Bundle, check_digests, open_bundle
 from edge.errors import BackendError, BundleError, UsageError
 from edge.image.decode import DEFAULT_LIMITS, DecodeLimits, read_picture
 from edge.image.picture import open_picture
-from edge.loading import LoadedModels, SharedModels, StageChoice, choose_artifacts
+from edge.loading import LoadedModels, SharedModels, StageChoice, choose_artifacts, files_of
 from edge.pipeline import run_stages
 from edge.preprocess import preprocess
 from edge.types import Inference, RawOutputs
@@ -183,7 +183,7 @@ def open_engine(
     limits: DecodeLimits = DEFAULT_LIMITS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Engine:
-    """Opens a bundle and checks every digest of it; the models are loaded with the first picture.
+    """Opens a bundle and checks every file of it that will be read; the models are loaded with the first picture.
 
     Engines of the same bundle, run the same way, share their models: opening a second one costs no memory.
 
@@ -204,11 +204,13 @@ def open_engine(
         UsageError: No such artifact, or fewer than one thread or worker.
         MissingExtraError: No runtime for it is installed.
     """
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle), digests=False)
     _require_proof(opened, allow_unproven)
     if min(1 if threads is None else threads, 1 if workers is None else workers) < 1:
         raise UsageError(f"threads and workers must be at least 1, found {threads} and {workers}")
     chosen = tuple(choices or _default_choices(opened.manifest.stages, artifact, threads, workers))
+    if not isinstance(bundle, Bundle):
+        check_digests(opened, files_of(opened.manifest.stages, chosen))
     return Engine(
         opened,
         _MODELS.take(opened, chosen),

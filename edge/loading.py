@@ -173,6 +173,15 @@ def choose_artifacts(stages: Sequence[StageSpec], *, wanted: str | None) -> tupl
     return tuple(choose_artifact(stage, wanted=of_stage(stage)) for stage in stages)
 
 
+def files_of(stages: Sequence[StageSpec], choices: Sequence[StageChoice]) -> frozenset[str]:
+    """Every file of a bundle that an engine reads: the chosen models, galleries, lexicons."""
+    names = {choice.artifact.file for choice in choices}
+    for stage in stages:
+        names.update(stage.match.gallery if stage.match is not None else ())
+        names.update((stage.text.lexicon,) if stage.text is not None else ())
+    return frozenset(names)
+
+
 def check_model(backend: InferenceBackend, stage: StageSpec, artifact: ArtifactSpec) -> None:
     """Runs a model once on zeros and compares its input and outputs with the manifest.
 

@@ -169,8 +169,9 @@ def _quantization(pair: tuple[float, int]) -> Quantization | None:
 
 
 def _onnx_properties(path: Path) -> dict[str, str]:
-    import onnxruntime
+    from edge.backends.onnx import load_runtime
 
+    onnxruntime = load_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])

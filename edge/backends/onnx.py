@@ -12,6 +12,7 @@ so there is no batch here.
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from pathlib import Path
@@ -93,11 +94,21 @@ def available_providers() -> tuple[str, ...]:
     Raises:
         MissingExtraError: onnxruntime is not installed.
     """
-    built = set(_runtime().get_available_providers())
+    built = set(load_runtime().get_available_providers())
     return tuple(name for name, asked in PROVIDERS.items() if not asked or asked[0] in built)
 
 
-def _runtime() -> onnxruntime:
+def load_runtime() -> onnxruntime:
+    """Imports onnxruntime with its telemetry switched off.
+
+    Since 1.29 the builds for Linux report models and runs to their maker, and write a file for it when they are
+    imported. Whoever wants that sets ORT_DISABLE_TELEMETRY to 0.
+
+    Raises:
+        MissingExtraError: It is not installed.
+        BackendError: It is damaged.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ModuleNotFoundError as cause:
@@ -124,7 +135,7 @@ def _session(path: Path, options: RuntimeOptions) -> onnxruntime.InferenceSessio
 
 
 def _open_session(path: Path, options: RuntimeOptions) -> onnxruntime.InferenceSession:
-    runtime = _runtime()
+    runtime = load_runtime()
     asked = _asked_providers(path, runtime, options)
     try:
         session = runtime.InferenceSession(

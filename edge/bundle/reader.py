@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,11 +57,12 @@ class Bundle:
             raise BundleError(f"{path}: cannot be read: {(cause.strerror or '').lower()}", hint=_FETCH_AGAIN) from cause
 
 
-def open_bundle(folder: Path) -> Bundle:
+def open_bundle(folder: Path, *, digests: bool = True) -> Bundle:
     """Opens a bundle folder and checks all of it: format version, fields, names, sizes, digests.
 
     Args:
         folder: Holds `manifest.json` and the files it lists; other files in it are ignored.
+        digests: False leaves the files unread, for one who then calls `check_digests` for those that will be read.
 
     Raises:
         BundleError: A file is missing or damaged, or the format version is unknown; names the file.
@@ -69,9 +71,27 @@ def open_bundle(folder: Path) -> Bundle:
     path = folder / MANIFEST_NAME
     data = _manifest_bytes(path)
     manifest = read_manifest(data, where=str(path))
+    bundle = Bundle(folder=folder, manifest=manifest, digest=hashlib.sha256(data).hexdigest())
     for entry in manifest.files:
-        _check_file(folder / entry.name, entry)
-    return Bundle(folder=folder, manifest=manifest, digest=hashlib.sha256(data).hexdigest())
+        _check_size(folder / entry.name, entry)
+    if digests:
+        check_digests(bundle, {entry.name for entry in manifest.files})
+    return bundle
+
+
+def check_digests(bundle: Bundle, names: Collection[str]) -> None:
+    """Reads some files of a bundle and compares their digests.
+
+    Args:
+        bundle: An open bundle.
+        names: Those of its files that are to be trusted.
+
+    Raises:
+        BundleError: A file is damaged; names it.
+    """
+    for entry in bundle.manifest.files:
+        if entry.name in names:
+            _check_digest(bundle.folder / entry.name, entry)
 
 
 def read_manifest(data: bytes, *, where: str = MANIFEST_NAME) -> BundleManifest:
@@ -147,19 +167,26 @@ def _is_canonical(value: jsonvalue.Json, data: bytes) -> bool:
         return False
 
 
-def _check_file(path: Path, entry: FileEntry) -> None:
+def _check_size(path: Path, entry: FileEntry) -> None:
     try:
         status = os.lstat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{path}: not a regular file", hint=_FETCH_AGAIN)
-        if status.st_size != entry.size_bytes:
-            raise BundleError(
-                f"{path}: {status.st_size} bytes, the manifest says {entry.size_bytes}", hint=_FETCH_AGAIN
-            )
+    except OSError as cause:
+        raise _unreadable(path, cause) from cause
+    if not stat.S_ISREG(status.st_mode):
+        raise BundleError(f"{path}: not a regular file", hint=_FETCH_AGAIN)
+    if status.st_size != entry.size_bytes:
+        raise BundleError(f"{path}: {status.st_size} bytes, the manifest says {entry.size_bytes}", hint=_FETCH_AGAIN)
+
+
+def _unreadable(path: Path, cause: OSError) -> BundleError:
+    return BundleError(f"{path}: cannot be read: {(cause.strerror or str(cause)).lower()}", hint=_FETCH_AGAIN)
+
+
+def _check_digest(path: Path, entry: FileEntry) -> None:
+    try:
         digest = _file_digest(path)
     except OSError as cause:
-        reason = (cause.strerror or str(cause)).lower()
-        raise BundleError(f"{path}: cannot be read: {reason}", hint=_FETCH_AGAIN) from cause
+        raise _unreadable(path, cause) from cause
     if digest != entry.sha256:
         raise BundleError(f"{path}: its SHA-256 is not the manifest's", hint=_FETCH_AGAIN)
 

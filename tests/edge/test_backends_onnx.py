@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -228,3 +230,30 @@ def _failing_import(real: object, library: str) -> object:
         return real(name, *rest)
 
     return load
+
+
+_REPORTS = """
+import os, sys, tempfile
+from pathlib import Path
+from edge.backends.select import open_backend
+from edge.bundle.manifest import ArtifactFormat
+open_backend(Path(sys.argv[1]), ArtifactFormat.ONNX).close()
+print(os.environ["ORT_DISABLE_TELEMETRY"], os.listdir(tempfile.gettempdir()))
+"""
+
+
+@pytest.mark.parametrize("chosen", [None, "0"])
+def test_the_runtime_reports_to_nobody(chosen: str | None, tmp_path: Path) -> None:
+    """Its Linux builds write a session file when they report; whoever asks for that may have it."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("ORT_DISABLE_TELEMETRY", "CI")}
+    environment |= {"TMPDIR": str(tmp_path)} | ({"ORT_DISABLE_TELEMETRY": chosen} if chosen else {})
+    done = subprocess.run(
+        [sys.executable, "-c", _REPORTS, str(MODELS / "tiny_fp32.onnx")],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.stdout.split(maxsplit=1)[0] == (chosen or "1")
+    if chosen is None:
+        assert done.stdout.strip().endswith("[]")

@@ -52,6 +52,21 @@ def test_opens_a_folder_or_an_open_bundle(tiny_bundle: Path) -> None:
         open_engine(tiny_bundle, artifact="gone")
 
 
+def test_checks_the_files_it_reads(tiny_bundle: Path, picture_bytes: Pictures) -> None:
+    """A file that is never read may wait for somebody who reads it; a changed size is seen at once."""
+    model = tiny_bundle / "tiny_fp32.tflite"
+    data = bytearray(model.read_bytes())
+    data[1000] ^= 1
+    model.write_bytes(data)
+    with open_engine(tiny_bundle, artifact="onnx") as engine:
+        engine.infer(picture_bytes("red"))
+    with pytest.raises(BundleError, match=r"tiny_fp32\.tflite: its SHA-256 is not the manifest's"):
+        open_engine(tiny_bundle, artifact="tflite")
+    model.write_bytes(data + b"more")
+    with pytest.raises(BundleError, match=r"tiny_fp32\.tflite: \d+ bytes, the manifest says"):
+        open_engine(tiny_bundle, artifact="onnx")
+
+
 def test_bytes_path_and_array_agree(tiny_bundle: Path, picture_bytes: Pictures, tmp_path: Path) -> None:
     from PIL import Image
 
@@ -97,7 +112,7 @@ def test_bad_picture_names_the_file_and_the_engine_goes_on(
             engine.infer(np.zeros((4, 4, 3), np.float32))
         with pytest.raises(ImageError, match="100x100 pixels"):
             engine.infer(picture_bytes("red", size=(100, 100)))
-        with pytest.raises(ImageError, match="picture.png: cannot be read"):
+        with pytest.raises(ImageError, match=r"picture\.png: cannot be read"):
             engine.infer("picture.png")
         with pytest.raises(ImageError, match="expected bytes, a path or a uint8 array, found int"):
             engine.infer(7)

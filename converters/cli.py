@@ -49,7 +49,8 @@ def show(folder: Path, as_json: bool) -> None:
 @_AS_JSON
 def verify(folder: Path, artifacts: tuple[str, ...], as_json: bool) -> None:
     """Check every digest of BUNDLE and run its golden vectors on this machine."""
-    from edge.bundle.reader import load_golden, open_bundle
+    from edge.bundle.golden_reader import load_golden
+    from edge.bundle.reader import open_bundle
     from edge.update.selftest import self_test
 
     opened = open_bundle(folder)

@@ -9,7 +9,8 @@ from pathlib import Path
 from device_tests.models import bundle_title, runnable, variants
 from device_tests.picture_vectors import PreprocessVector, check_vector, load_vectors
 from device_tests.plan import VECTORS, Check, Finding, Plan, bundle_name, opened
-from edge.bundle.reader import Bundle, load_golden
+from edge.bundle.golden_reader import load_golden
+from edge.bundle.reader import Bundle
 from edge.engine import open_engine
 from edge.update.selftest import self_test
 

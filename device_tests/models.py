@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from device_tests.plan import VECTORS, Check, Finding, Plan, SkippedError, bundle_name, opened
 from device_tests.report import OutputDigest
 from edge.backends.select import open_backend, runtime_installed
+from edge.bundle.golden_reader import load_golden
 from edge.bundle.manifest import ArtifactSpec, StageSpec
-from edge.bundle.reader import Bundle, load_golden
+from edge.bundle.reader import Bundle
 from edge.image.decode import read_picture
 from edge.preprocess import preprocess
 

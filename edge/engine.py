@@ -6,6 +6,7 @@ import hashlib
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,15 +16,17 @@ from edge.backends.base import RuntimeOptions
 from edge.bundle.manifest import ArtifactSpec, StageInput, StageSpec, Verdict
 from edge.bundle.reader import Bundle, check_digests, open_bundle
 from edge.errors import BackendError, BundleError, UsageError
+from edge.image.crops import cut_whole
 from edge.image.decode import DEFAULT_LIMITS, DecodeLimits, read_picture
-from edge.image.picture import open_picture
-from edge.loading import LoadedModels, SharedModels, StageChoice, choose_artifacts, files_of
+from edge.image.heavy import turn_for
+from edge.image.picture import Picture, open_picture
+from edge.loading import LoadedModels, LoadedStage, SharedModels, StageChoice, choose_artifacts, files_of
 from edge.pipeline import run_stages
 from edge.preprocess import preprocess
 from edge.types import Inference, RawOutputs
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from edge.types import ByteArray, Image
 
@@ -99,7 +102,9 @@ class Engine:
         start = self._clock()
         name, data = _read(image, self._limits)
         picture = open_picture(data, limits=self._limits, name=name)
-        answer = run_stages(stages, picture, self.bundle.manifest.decision, clock=self._clock, start=start, top_k=top_k)
+        policy = self.bundle.manifest.decision
+        with turn_for(picture, _room(stages, picture), self._limits):
+            answer = run_stages(stages, picture, policy, clock=self._clock, start=start, top_k=top_k)
         return Inference(
             prediction=answer.prediction,
             decision=answer.decision,
@@ -117,14 +122,26 @@ class Engine:
                 cost the others.
             BackendError: As `infer`.
         """
-        return list(self._executor().map(lambda image: self.infer(image, top_k=top_k), images))
+        waiting: deque[Future[Inference]] = deque()
+        answers: list[Inference] = []
+        self._executor()
+        try:
+            for image in images:
+                waiting.append(self._submit(image, top_k))
+                if len(waiting) > 2 * num_processors():  # no further ahead, so that the pictures are not all in memory
+                    answers.append(waiting.popleft().result())
+            while waiting:
+                answers.append(waiting.popleft().result())
+        finally:
+            for future in waiting:
+                future.cancel()
+        return answers
 
     async def ainfer(self, image: Image, *, top_k: int | None = None) -> Inference:
         """`infer` for asyncio: the loop goes on while a thread of the engine works; raises as `infer` does."""
         import asyncio
 
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor(), lambda: self.infer(image, top_k=top_k))
+        return await asyncio.wrap_future(self._submit(image, top_k))
 
     def gallery_labels(self) -> dict[str, tuple[str, ...]]:
         """Classes of the gallery of each stage that has one, by the stage's name; loads the models."""
@@ -160,6 +177,13 @@ class Engine:
     def _require_open(self) -> None:
         if self._closed:
             raise BackendError(f"{self.artifact.file}: the engine is closed")
+
+    def _submit(self, image: Image, top_k: int | None) -> Future[Inference]:
+        executor = self._executor()
+        try:
+            return executor.submit(self.infer, image, top_k=top_k)
+        except RuntimeError as cause:  # closed since
+            raise BackendError(f"{self.artifact.file}: the engine is closed") from cause
 
     def _executor(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -246,6 +270,11 @@ def _read(image: Image, limits: DecodeLimits) -> tuple[str, bytes | ByteArray]:
     if isinstance(image, (str, Path)):
         return str(image), read_picture(Path(image), limits=limits)
     return "", image
+
+
+def _room(stages: Sequence[LoadedStage], picture: Picture) -> float:
+    """How coarsely the picture may be decoded at most: crops may want it whole."""
+    return 1.0 if len(stages) > 1 else cut_whole(picture.size, stages[0].spec.preprocess).room
 
 
 def _require_proof(bundle: Bundle, allow_unproven: bool) -> None:

@@ -165,7 +165,7 @@ def _build_enum(kind: type[enum.Enum], value: Json, where: str) -> object:
         return kind(value)
     except ValueError as cause:
         known = ", ".join(str(member.value) for member in kind)
-        raise FormatError(f"{where}: {reprlib.repr(value)} is not one of {known}") from cause
+        raise FormatError(f"{where}: {_short(reprlib.repr(value))} is not one of {known}") from cause
 
 
 def _build_plain(kind: object, value: Json, where: str) -> object:

@@ -80,7 +80,7 @@ def edit_golden(folder: Path, edit: Edit) -> None:
     replace_file(folder, "golden.json", jsonvalue.canonical_bytes(value))
 
 
-def _parent(value: Any, path: str) -> tuple[Any, Any]:  # noqa: ANN401
+def _parent(value: Any, path: str) -> tuple[Any, Any]:
     *parents, last = [int(key) if key.isdigit() else key for key in path.split(".")]
     for key in parents:
         value = value[key]

@@ -1,4 +1,4 @@
-"""Bundles of several stages for tests: a tiny detector, whose crops a tiny embedder matches with a gallery of colours."""
+"""Bundles of several stages for tests: a tiny detector, whose crops a tiny embedder matches with known colours."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from edge.bundle.manifest import (
     ArtifactSpec,
     BundleManifest,
     CropPolicy,
-    Decoder,
     DecisionPolicy,
+    Decoder,
     DetectSpec,
     KeepPolicy,
     MatchSpec,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from converters.foreign.inspect import ForeignModel, Quantization
 from converters.foreign.told import Finding, InputRange, Source, Told
@@ -43,7 +44,8 @@ def input_spec(model: ForeignModel, told: Told) -> tuple[PreprocessSpec, list[Fi
     if channels is ChannelOrder.BGR and told.input_range is InputRange.IMAGENET:
         mean, std = (mean[2], mean[1], mean[0]), (std[2], std[1], std[0])
     steps = _quantization(model, told, plain=(mean, std) == _BYTES)
-    spec = PreprocessSpec(
+    spec = _spec(
+        model,
         width=width,
         height=height,
         fill=114 if told.fill is None else told.fill,
@@ -84,6 +86,13 @@ def _channels(model: ForeignModel, told: Told, num_channels: int) -> tuple[Chann
     if num_channels == 1:
         return ChannelOrder.GREY, Source.FILE
     return ChannelOrder.RGB, Source.FILE if model.metadata.channels is ChannelOrder.RGB else Source.ASSUMED
+
+
+def _spec(model: ForeignModel, **fields: Any) -> PreprocessSpec:  # noqa: ANN401 - the fields of the spec
+    try:
+        return PreprocessSpec(**fields)
+    except ValueError as cause:
+        raise UsageError(f"{model.name}: {cause}", hint="see --mean, --std, --input-scale and --fill") from cause
 
 
 def _normalisation(model: ForeignModel, told: Told) -> tuple[Triple, Triple, Source]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,6 +11,8 @@ from edge.errors import BackendError, UsageError
 if TYPE_CHECKING:
     from edge.types import InputArray, RawOutputs
 
+# What ONNX Runtime says before it comes to the point; the path would take most of the line.
+_CEREMONY = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : (?:Load model from [^\n]*? failed:\s*)?")
 INPUT_DTYPES = ("float32", "uint8", "int8")
 CPU = "cpu"
 
@@ -90,5 +93,5 @@ def check_input(tensor: InputArray, *, file: str, shape: tuple[int, ...], dtype:
 
 def first_line(cause: BaseException) -> str:
     """What a runtime said, in one line of at most 300 characters."""
-    lines = str(cause).strip().splitlines()
+    lines = _CEREMONY.sub("", str(cause).strip()).splitlines()
     return lines[0].strip()[:300] if lines else type(cause).__name__

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from edge.types import InputArray
 
-_DAMAGED = "fetch or convert it again"
+_DAMAGED = "fetch or convert it again, or update the runtime"
 CPU_PROVIDER = "CPUExecutionProvider"
 # What each delegate asks for, best first; the processor comes last by itself.
 PROVIDERS: dict[str, tuple[str, ...]] = {

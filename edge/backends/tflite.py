@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edge.types import InputArray
 
 BUILTIN = "builtin"
-_DAMAGED = "fetch or convert it again"
+_DAMAGED = "fetch or convert it again, or update the runtime"
 _LIBRARY = re.compile(r"\.(so[.0-9]*|dylib|dll)\Z")
 
 

@@ -115,6 +115,8 @@ def _entry(name: str, size: int) -> zipfile.ZipInfo:
 
 
 def _opened(archive: Path) -> zipfile.ZipFile:
+    if archive.exists() and not archive.is_file():
+        raise BundleError(f"{archive}: not a regular file")
     try:
         return zipfile.ZipFile(archive)
     except OSError as cause:

@@ -146,7 +146,7 @@ class FileEntry:
     def __post_init__(self) -> None:
         """Refuses names that leave the folder and digests that are none."""
         if not _SAFE_NAME.match(self.name):
-            raise ValueError(f"file name {self.name!r} must be a flat name of letters, digits, '.', '_' and '-'")
+            raise ValueError(f"file name {self.name[:100]!r} must be a flat name of letters, digits, '.', '_' and '-'")
         if not _DIGEST.match(self.sha256):
             raise ValueError(f"sha256 of {self.name!r} is not 64 hex digits")
         if self.size_bytes < 0:

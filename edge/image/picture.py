@@ -41,6 +41,7 @@ class Picture:
         turn: EXIF orientation, 1 to 8.
         scales: Divisors at which it can be decoded, largest first.
         decode: Gives the stored picture at 1/divisor, RGB.
+        cost: Bytes that decoding at 1/divisor takes.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Picture:
         turn: int,
         scales: tuple[int, ...],
         decode: Callable[[int], PilImage.Image],
+        cost: Callable[[int], int],
     ) -> None:
         self.name = name
         self.stored = stored
@@ -58,6 +60,7 @@ class Picture:
         self.width, self.height = stored[::-1] if is_sideways(turn) else stored
         self._scales = scales
         self._decode = decode
+        self._cost = cost
         self._decoded: dict[int, PilImage.Image] = {}
         self._lock = threading.Lock()
 
@@ -79,11 +82,23 @@ class Picture:
         Raises:
             ImageError: The data is truncated or damaged.
         """
-        scale = next((scale for scale in self._scales if scale <= room), self._scales[-1])
+        scale = self._scale(room)
         with self._lock:
             if scale not in self._decoded:
                 self._decoded[scale] = self._decode(scale)
             return self._decoded[scale], scale
+
+    def decoded_bytes(self, room: float) -> int:
+        """Memory that `pixels` takes for this request; nothing is decoded."""
+        return self._cost(self._scale(room))
+
+    def forget(self) -> None:
+        """Lets go of what was decoded; it is decoded anew when it is asked for again."""
+        with self._lock:
+            self._decoded.clear()
+
+    def _scale(self, room: float) -> int:
+        return next((scale for scale in self._scales if scale <= room), self._scales[-1])
 
 
 def open_picture(image: Image, *, limits: DecodeLimits = DEFAULT_LIMITS, name: str = "") -> Picture:
@@ -114,6 +129,7 @@ def _encoded(data: bytes, limits: DecodeLimits, name: str) -> Picture:
         turn=header.turn,
         scales=allowed_scales(header, name=name, limits=limits),
         decode=partial(decode, data, header, name=name),
+        cost=header.decoded_bytes,
     )
 
 
@@ -127,7 +143,12 @@ def _array(array: ByteArray, limits: DecodeLimits, name: str) -> Picture:
     height, width = array.shape[:2]
     check_pixels((width, height), name=name, limits=limits)
     return Picture(
-        name=name, stored=(width, height), turn=UPRIGHT, scales=(1,), decode=lambda scale: _from_array(array)
+        name=name,
+        stored=(width, height),
+        turn=UPRIGHT,
+        scales=(1,),
+        decode=lambda scale: _from_array(array),
+        cost=lambda scale: 4 * width * height,
     )
 
 

@@ -47,7 +47,7 @@ def load_stage_files(stage: StageSpec, read: Callable[[str], bytes]) -> StageFil
         from edge.bundle.gallery import read_gallery
 
         gallery = read_gallery([(name, read(name)) for name in stage.match.gallery])
-        _check_dimension(stage, gallery)
+        _check_gallery(stage, stage.match, gallery)
     if stage.text is not None and stage.text.lexicon:
         from edge.postprocess.text import read_lexicon
 
@@ -124,11 +124,14 @@ def postprocess_crops(
     return list(match_all(outputs, _output(stage, OutputKind.EMBEDDING), wanted, gallery))
 
 
-def _check_dimension(stage: StageSpec, gallery: Gallery) -> None:
+def _check_gallery(stage: StageSpec, spec: MatchSpec, gallery: Gallery) -> None:
+    for item in spec.class_thresholds:
+        if item.label not in gallery.labels:
+            raise FormatError(f"stage {stage.name!r}: match.class_thresholds: {item.label!r} is not in the gallery")
     output = stage.find_output(OutputKind.EMBEDDING)
     if output is not None and math.prod(output.shape) != gallery.dimension:
         raise FormatError(
-            f"the gallery of stage {stage.name!r} has {gallery.dimension} dimensions, "
+            f"{', '.join(spec.gallery)}: the gallery of stage {stage.name!r} has {gallery.dimension} dimensions, "
             f"output {output.name!r} has shape {list(output.shape)}"
         )
 

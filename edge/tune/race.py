@@ -115,12 +115,7 @@ def _visit(race: Race, runner: Runner, slice_s: float, *, best_ms: float, is_fir
     except EdgeloopError as cause:
         runner.standing = Standing.WRONG if isinstance(cause, SelfTestError) else Standing.FAILED
         runner.reason = cause.message.removeprefix(f"{runner.candidate.artifact.file}: ")
-        race.say(f"out: {_name(runner.candidate)}: {runner.reason}")
-
-
-def _name(candidate: Candidate) -> str:
-    options = candidate.options
-    return f"{candidate.artifact.file} with {options.delegate}, {options.threads} threads, {candidate.workers} copies"
+        race.say(f"out: {runner.candidate.title}: {runner.reason}")
 
 
 def _best_ms(runners: list[Runner]) -> float:
@@ -144,6 +139,6 @@ def _fastest(race: Race, runners: list[Runner]) -> Runner:
             return runner
     first = next(runner for runner in runners if runner.reason)
     raise SelfTestError(
-        f"stage {race.stage!r}: nothing on this device runs it right: {_name(first.candidate)}: {first.reason}",
-        hint="stay on the bundle before",
+        f"stage {race.stage!r}: nothing on this device runs it right: {first.candidate.title}: {first.reason}",
+        hint="import or convert it again for the runtimes of this device",
     )

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from edge.backends.base import InferenceBackend, RuntimeOptions
 from edge.backends.select import available_delegates, open_backend
 from edge.bundle.golden import GoldenSet
+from edge.bundle.golden_reader import load_golden
 from edge.bundle.manifest import ArtifactFormat, ArtifactSpec, StageInput, StageSpec
-from edge.bundle.reader import Bundle, load_golden
+from edge.bundle.reader import Bundle
 from edge.errors import MissingExtraError, UsageError
 from edge.tune.candidates import candidates
 from edge.tune.race import Race, Runner, run_race
@@ -133,11 +134,7 @@ def _tune_stage(
     )
     trials = run_race(race, [Runner(candidate=candidate) for candidate in found])
     result = StageTrials(stage=stage.name, reads_crops=stage.reads is StageInput.CROPS, trials=trials)
-    best = result.chosen.candidate
-    say(
-        f"stage {stage.name}: {best.artifact.file} with {best.options.delegate}, {best.options.threads} threads, "
-        f"{best.workers} copies: {result.chosen.median_ms:.2f} ms"
-    )
+    say(f"stage {stage.name}: {result.chosen.candidate.title}: {result.chosen.median_ms:.2f} ms")
     return result
 
 

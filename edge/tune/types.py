@@ -34,6 +34,14 @@ class Candidate:
     options: RuntimeOptions
     workers: int = 1
 
+    @property
+    def title(self) -> str:
+        """For people: `m.tflite with cpu, 2 threads, 1 copy`."""
+        threads = _amount(self.options.threads, "thread", "threads")
+        return (
+            f"{self.artifact.file} with {self.options.delegate}, {threads}, {_amount(self.workers, 'copy', 'copies')}"
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
@@ -112,3 +120,7 @@ def _tuned(stage: StageTrials) -> TunedStage:
         workers=trial.candidate.workers,
         median_ms=trial.median_ms,
     )
+
+
+def _amount(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

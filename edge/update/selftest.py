@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from edge.backends.base import InferenceBackend
 from edge.backends.select import open_backend, runtime_installed
 from edge.bundle.golden import GoldenOutput, GoldenSet, GoldenVector, unpack_values
+from edge.bundle.golden_reader import golden_stage, load_golden
 from edge.bundle.manifest import ArtifactSpec, StageSpec
-from edge.bundle.reader import Bundle, golden_stage, load_golden
+from edge.bundle.reader import Bundle
 from edge.decide import decide
 from edge.errors import BackendError, ImageError, SelfTestError, UsageError
 from edge.loading import check_model

@@ -124,7 +124,7 @@ class Updater:
             raise
         try:
             self._self_test(bundle)
-        except SelfTestError:
+        except (SelfTestError, FormatError):
             self._slots.reject(digest)
             raise
         self._slots.activate(tested_on=self._fingerprint(), metadata_version=metadata_version)

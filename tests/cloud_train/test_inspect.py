@@ -7,8 +7,8 @@ import pytest
 from picture_folders import BAD_FILES, patterned, sha256, write_folder
 
 from cloud_train.datasets.inspect import inspect_folder
-from edge.image.decode import DecodeLimits
 from edge.errors import UsageError
+from edge.image.decode import DecodeLimits
 
 
 def test_counts_hashes_and_sizes(tmp_path: Path) -> None:

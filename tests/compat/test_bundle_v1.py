@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge.bundle.archive import pack, unpack
-from edge.bundle.reader import load_golden
+from edge.bundle.golden_reader import load_golden
 from edge.engine import open_engine
 from edge.update.selftest import self_test
 

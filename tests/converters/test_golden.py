@@ -8,6 +8,7 @@ import pytest
 
 from converters.golden import SAFE_DISTANCE, Answer, answer_of, choose_golden, golden_draft
 from edge.bundle.golden import unpack_values
+from edge.bundle.golden_reader import load_golden
 from edge.bundle.manifest import (
     ArtifactFormat,
     ArtifactSpec,
@@ -17,7 +18,7 @@ from edge.bundle.manifest import (
     OutputSpec,
     PreprocessSpec,
 )
-from edge.bundle.reader import load_golden, open_bundle
+from edge.bundle.reader import open_bundle
 from edge.engine import open_engine
 from edge.types import Decision, DecisionReason, Outcome
 

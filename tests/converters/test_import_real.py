@@ -11,8 +11,8 @@ from converters.foreign.job import ImportJob
 from converters.foreign.told import InputRange, Told
 from converters.importing import Imported, import_model
 from converters.proving import ProveJob, prove_bundle
-from edge.drawing.annotate import annotate
 from edge.bundle.manifest import ChannelOrder, Decoder, InputType, OutputKind, Task, TensorLayout, Verdict
+from edge.drawing.annotate import annotate
 from edge.engine import open_engine
 from edge.types import Detections
 from edge.update.selftest import self_test

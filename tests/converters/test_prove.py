@@ -16,8 +16,9 @@ from converters.foreign.job import ImportJob
 from converters.foreign.told import InputRange, Told
 from converters.importing import import_model
 from converters.proving import ProveJob, prove_bundle
+from edge.bundle.golden_reader import load_golden
 from edge.bundle.manifest import ChannelOrder, QualityLimits, Task, Verdict
-from edge.bundle.reader import load_golden, open_bundle
+from edge.bundle.reader import open_bundle
 from edge.engine import open_engine
 from edge.errors import BundleError, EdgeloopError
 from edge.update.selftest import self_test

@@ -11,7 +11,7 @@ import pytest
 
 from device_tests.plan import TINY_INT8_BUNDLE, opened
 from edge.bundle.golden import unpack_values
-from edge.bundle.reader import load_golden
+from edge.bundle.golden_reader import load_golden
 
 SCRIPT = Path(__file__).resolve().parent / "make_tiny_int8.py"
 

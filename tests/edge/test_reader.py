@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from edge import jsonvalue
 from edge.bundle.golden import unpack_values
+from edge.bundle.golden_reader import load_golden
 from edge.bundle.manifest import FORMAT_VERSION, BundleManifest, Verdict
-from edge.bundle.reader import bundle_digest, load_golden, open_bundle, read_manifest
+from edge.bundle.reader import bundle_digest, open_bundle, read_manifest
 from edge.errors import BundleError, EdgeloopError, FormatError
 
 Edit = Callable[[dict], None]

@@ -12,8 +12,9 @@ from tiny_bundles import MARK
 
 from edge import jsonvalue
 from edge.bundle.golden import pack_values, unpack_values
+from edge.bundle.golden_reader import load_golden
 from edge.bundle.manifest import ArtifactSpec, StageSpec
-from edge.bundle.reader import Bundle, load_golden, open_bundle
+from edge.bundle.reader import Bundle, open_bundle
 from edge.errors import MissingExtraError, SelfTestError, UsageError
 from edge.update import selftest
 from edge.update.selftest import hardware_fingerprint, self_test

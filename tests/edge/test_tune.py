@@ -14,8 +14,9 @@ from pipeline_bundles import build_pipeline
 from edge import jsonvalue
 from edge.backends.base import InferenceBackend, RuntimeOptions
 from edge.backends.select import available_delegates, open_backend
+from edge.bundle.golden_reader import load_golden
 from edge.bundle.manifest import ArtifactFormat, ArtifactSpec, StageInput, StageSpec
-from edge.bundle.reader import Bundle, load_golden, open_bundle
+from edge.bundle.reader import Bundle, open_bundle
 from edge.engine import open_engine
 from edge.errors import BackendError, FormatError, MissingExtraError, SelfTestError, StorageError, UsageError
 from edge.tune.candidates import candidates

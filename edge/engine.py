@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 from collections import deque
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edge.backends.base import RuntimeOptions
+from edge.backends.pool import num_processors
 from edge.bundle.manifest import ArtifactSpec, StageInput, StageSpec, Verdict
 from edge.bundle.reader import Bundle, check_digests, open_bundle
 from edge.errors import BackendError, BundleError, UsageError
@@ -243,11 +243,6 @@ def open_engine(
         limits=limits,
         clock=clock,
     )
-
-
-def num_processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _default_choices(

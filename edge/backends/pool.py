@@ -153,6 +153,11 @@ class _Round:
             return self._next - 1
 
 
+def num_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _end(helpers: list[Future[None]]) -> None:
     """Waits for those that have begun; the others would only wait behind other pools' work."""
     if helpers:
@@ -168,5 +173,5 @@ def _workers() -> ThreadPoolExecutor:
     global _executor
     with _executor_lock:
         if _executor is None:
-            _executor = ThreadPoolExecutor(max_workers=max(1, os.cpu_count() or 1), thread_name_prefix="edgeloop")
+            _executor = ThreadPoolExecutor(max_workers=num_processors(), thread_name_prefix="edgeloop")
         return _executor

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge.backends.base import InferenceBackend, RuntimeOptions
+from edge.backends.pool import num_processors
 from edge.backends.select import available_delegates, open_backend
 from edge.bundle.golden import GoldenSet
 from edge.bundle.golden_reader import load_golden
@@ -64,8 +65,6 @@ def this_device(
     Raises:
         UsageError: `max_threads` is below 1.
     """
-    from edge.engine import num_processors
-
     return Device(
         open_one=_open,
         delegates=available_delegates,

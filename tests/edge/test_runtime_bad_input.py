@@ -201,7 +201,7 @@ def test_a_file_that_is_no_model(kind: str, format_: str, bundle: Path, picture:
     said = assert_refused(commands, bundle, picture, BackendError, "--artifact", format_)
     assert said.startswith(f"{file}: not a usable {'TFLite' if format_ == 'tflite' else 'ONNX'} model: ")
     assert _SAYS[format_] in said
-    assert said.endswith(" (fetch or convert it again)")
+    assert said.endswith(" (fetch or convert it again, or update the runtime)")
 
 
 @pytest.mark.parametrize("format_", ["tflite", "onnx"])
@@ -363,7 +363,7 @@ GALLERIES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a row of no class": (lambda good: good.replace(b"\2\0\0\0", b"\7\0\0\0"), "gallery.egl: row 2 is of class 7"),
     "another dimension": (
         lambda good: gallery(vectors=np.eye(4)[:3]),
-        "the gallery of stage 'name' has 4 dimensions, output 'embedding' has shape [1, 3]",
+        "gallery.egl: the gallery of stage 'name' has 4 dimensions, output 'embedding' has shape [1, 3]",
     ),
     "a picture": (lambda good: picture_bytes("red"), "gallery.egl: not a gallery file"),
 }

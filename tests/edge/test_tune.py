@@ -166,7 +166,7 @@ def test_a_fast_wrong_delegate_is_refused_by_name(error: float, bundle: Bundle) 
     assert refused.median_ms == pytest.approx(1.0)
     assert "golden vector golden-" in refused.reason
     assert "output 'logits' differs by" in refused.reason
-    assert said[0].startswith(f"out: {TFLITE} with npu, 1 threads, 1 copies: golden vector golden-")
+    assert said[0].startswith(f"out: {TFLITE} with npu, 1 thread, 1 copy: golden vector golden-")
     assert any("wrong: golden vector" in line and "npu" in line for line in tune_lines(result))
 
 
@@ -192,8 +192,8 @@ def test_a_delegate_that_does_not_come_is_out_and_told(bundle: Bundle) -> None:
     assert standings(result)[TFLITE, "npu", 1] is Standing.FAILED
     assert result.stages[0].trials[1].num_runs == 0
     assert said == [
-        f"out: {TFLITE} with npu, 1 threads, 1 copies: delegate npu: no such chip",
-        f"stage classify: {TFLITE} with cpu, 1 threads, 1 copies: 2.00 ms",
+        f"out: {TFLITE} with npu, 1 thread, 1 copy: delegate npu: no such chip",
+        f"stage classify: {TFLITE} with cpu, 1 thread, 1 copy: 2.00 ms",
     ]
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from device_tests.plan import VECTORS, Check, Finding, MismatchError, Plan
+from device_tests.vector_arrays import VectorArray, raw_outputs
 from edge import jsonvalue
 from edge.bundle.gallery import read_gallery
 from edge.bundle.manifest import MatchSpec, OutputSpec, TextSpec
@@ -23,28 +23,10 @@ from edge.postprocess.classify import attributes, classify
 from edge.postprocess.embed import match
 from edge.postprocess.tabular import tabular
 from edge.postprocess.text import Lexicon, read_lexicon, read_text
-from edge.types import Attributes, Classification, Matches, RawOutputs, Text
-
-if TYPE_CHECKING:
-    from edge.types import FloatArray
+from edge.types import Attributes, Classification, Matches, Text
 
 ANSWER_VECTORS = VECTORS / "postprocess"
 KINDS = ("classify", "attributes", "embed", "text", "tabular")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VectorArray:
-    """One output of a network.
-
-    Attributes:
-        name: As in the manifest.
-        shape: Batch first.
-        values: float32 little-endian in C order, base64.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    values: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +129,7 @@ def answer(vector: AnswerVector) -> Classification | Attributes | Matches | Text
     Raises:
         EdgeloopError: It refuses the input.
     """
-    outputs = RawOutputs(by_name={item.name: _array(item) for item in vector.outputs})
+    outputs = raw_outputs(vector.outputs)
     match vector.kind:
         case "attributes":
             return attributes(outputs, vector.specs, vector.labels, top_k=vector.top_k)
@@ -179,13 +161,6 @@ def first_difference(found: Json, expected: Json, tolerance: float, where: str =
 def _lexicon(vector: AnswerVector) -> Lexicon | None:
     file = vector.lexicon
     return None if file is None else read_lexicon(file.name, base64.b64decode(file.data))
-
-
-def _array(item: VectorArray) -> FloatArray:
-    import numpy as np
-
-    data = base64.b64decode(item.values, validate=True)
-    return np.frombuffer(data, dtype="<f4").astype(np.float32).reshape(item.shape)
 
 
 def _finding(path: Path) -> Finding:

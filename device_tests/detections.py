@@ -6,39 +6,20 @@ everything else is JSON with the field names of the manifest.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from device_tests.plan import VECTORS, Check, Finding, MismatchError, Plan
+from device_tests.vector_arrays import VectorArray, raw_outputs
 from edge import jsonvalue
 from edge.bundle.manifest import StageSpec
 from edge.errors import EdgeloopError
 from edge.postprocess.detect.decode import detect
-from edge.types import Detection, Detections, Geometry, RawOutputs
-
-if TYPE_CHECKING:
-    from edge.types import FloatArray
+from edge.types import Detection, Detections, Geometry
 
 DETECT_VECTORS = VECTORS / "postprocess"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DetectArray:
-    """One output of a detector.
-
-    Attributes:
-        name: As in the manifest.
-        shape: Batch first.
-        values: float32 little-endian in C order, base64.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    values: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +41,7 @@ class DetectVector:
 
     kind: str
     about: str
-    outputs: tuple[DetectArray, ...]
+    outputs: tuple[VectorArray, ...]
     stage: StageSpec
     labels: tuple[str, ...]
     geometry: Geometry
@@ -92,7 +73,7 @@ def check_detect(name: str, vector: DetectVector) -> None:
     Raises:
         MismatchError: Something else is found, or what must be refused is not.
     """
-    outputs = RawOutputs(by_name={item.name: _array(item) for item in vector.outputs})
+    outputs = raw_outputs(vector.outputs)
     try:
         found = detect(outputs, vector.stage, vector.labels, vector.geometry)
     except EdgeloopError as error:
@@ -109,12 +90,6 @@ def _finding(path: Path) -> Finding:
     vector = load_detect(path)
     check_detect(path.stem, vector)
     return Finding(detail=vector.about)
-
-
-def _array(item: DetectArray) -> FloatArray:
-    import numpy as np
-
-    return np.frombuffer(base64.b64decode(item.values), dtype="<f4").reshape(item.shape)
 
 
 def _difference(found: Detections, expected: Detections, vector: DetectVector) -> str:

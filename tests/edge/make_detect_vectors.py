@@ -21,7 +21,8 @@ if __name__ == "__main__":
 
 import reference_detect as reference
 
-from device_tests.detections import DETECT_VECTORS, DetectArray, DetectVector
+from device_tests.detections import DETECT_VECTORS, DetectVector
+from device_tests.vector_arrays import VectorArray
 from edge.bundle.manifest import (
     Activation,
     BoxFormat,
@@ -61,23 +62,23 @@ class Dice:
         return [self.draw(low, high) for _ in range(count)]
 
 
-def array(name: str, shape: Sequence[int], values: Sequence[float]) -> DetectArray:
+def array(name: str, shape: Sequence[int], values: Sequence[float]) -> VectorArray:
     """One output."""
     data = struct.pack(f"<{len(values)}f", *values)
-    return DetectArray(name=name, shape=tuple(shape), values=base64.b64encode(data).decode())
+    return VectorArray(name=name, shape=tuple(shape), values=base64.b64encode(data).decode())
 
 
-def rows(name: str, table: reference.Rows) -> DetectArray:
+def rows(name: str, table: reference.Rows) -> VectorArray:
     """(1, rows, columns)."""
     return array(name, (1, len(table), len(table[0])), [value for row in table for value in row])
 
 
-def columns(name: str, table: reference.Rows) -> DetectArray:
+def columns(name: str, table: reference.Rows) -> VectorArray:
     """(1, columns, rows)."""
     return rows(name, list(zip(*table, strict=True)))
 
 
-def stage(decoder: Decoder, outputs: Sequence[tuple[DetectArray, OutputKind]], **changes: object) -> StageSpec:
+def stage(decoder: Decoder, outputs: Sequence[tuple[VectorArray, OutputKind]], **changes: object) -> StageSpec:
     """A stage with these outputs; `activation` and `temperature` go to those with scores."""
     activation = changes.pop("activation", Activation.NONE)
     temperature = changes.pop("temperature", 1.0)
@@ -99,7 +100,7 @@ def stage(decoder: Decoder, outputs: Sequence[tuple[DetectArray, OutputKind]], *
 
 def vector(
     about: str,
-    outputs: Sequence[DetectArray],
+    outputs: Sequence[VectorArray],
     made: StageSpec,
     candidates: Sequence[reference.Candidate] | None = None,
     *,
@@ -264,7 +265,7 @@ def chosen_vectors() -> Iterator[tuple[str, DetectVector]]:
 
 def ssd_parts(
     boxes: reference.Rows, scores: Sequence[float], numbers: Sequence[float], count: int, first_class: int = 0
-) -> tuple[list[DetectArray], StageSpec]:
+) -> tuple[list[VectorArray], StageSpec]:
     """The four outputs of TensorFlow Lite's operator; NaN where nothing is meant."""
     flipped = [[b / SIDE, a / SIDE, d / SIDE, c / SIDE] for a, b, c, d in boxes]
     lost = [math.nan] * (len(boxes) - count)

@@ -231,11 +231,26 @@ def _check_room(path: Path, db: sqlite3.Connection, size_bytes: int) -> None:
         raise StorageError(message, hint="free some space, or let the outbox send what it has")
 
 
+@contextlib.contextmanager
+def _one_moment(db: sqlite3.Connection) -> Iterator[None]:
+    """Reads of the block see the file as it was at the first of them, whatever another process writes meanwhile."""
+    if db.in_transaction:
+        yield
+        return
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
 def _is_outbox(path: Path, db: sqlite3.Connection) -> bool:
     """False for an empty file; an outbox that this edgeloop cannot use is an error."""
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (num_tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    with _one_moment(db):
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (num_tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application == 0 and version == 0 and num_tables == 0:
         return False
     if application != APPLICATION_ID:

@@ -14,6 +14,7 @@ from sample_values import make_sample
 
 from edge import durable
 from edge.errors import StorageError
+from edge.outbox import sqlite as sqlite_outbox
 from edge.outbox.base import EntryState
 from edge.outbox.sqlite import PAGE_BYTES, SCHEMA_VERSION, SqliteOutbox
 
@@ -166,6 +167,7 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from sample_values import make_sample
+from edge.outbox import sqlite as sqlite_outbox
 from edge.outbox.sqlite import SqliteOutbox
 sys.stdin.readline()
 outbox = SqliteOutbox(Path(sys.argv[2]))
@@ -192,3 +194,22 @@ def test_two_processes_may_open_it_at_the_same_moment(tmp_path: Path) -> None:
     claimed = [digest for _, digests in answers for digest in digests]
     assert sorted(kept) == list(range(30))
     assert len(claimed) == len(set(claimed)) > 0
+
+
+def test_one_that_another_process_makes_meanwhile_is_an_outbox(tmp_path: Path) -> None:
+    """The three things that tell an outbox are read at one moment, not before and after another's first write."""
+    path = tmp_path / "outbox.sqlite"
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("PRAGMA journal_mode=WAL")
+    made: list[SqliteOutbox] = []
+
+    def meanwhile(statement: str) -> None:
+        if statement == "PRAGMA user_version" and not made:
+            made.append(SqliteOutbox(path))
+
+    reader.set_trace_callback(meanwhile)
+    assert sqlite_outbox._is_outbox(path, reader) is False
+    assert made
+    assert sqlite_outbox._is_outbox(path, reader) is True
+    reader.close()
+    made[0].close()

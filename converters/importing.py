@@ -7,6 +7,7 @@ few harmless things are assumed and said; what stays open is asked for. The bund
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from converters.bundle_writer import file_entries, publish_bundle, stage_bundle, working_folder
 from converters.foreign.inspect import opened_model
@@ -19,6 +20,7 @@ from edge import __version__, durable, jsonvalue
 from edge.backends.base import InferenceBackend
 from edge.bundle.manifest import (
     FORMAT_VERSION,
+    MANIFEST_NAME,
     BundleManifest,
     Origin,
     ProofSummary,
@@ -27,9 +29,9 @@ from edge.bundle.manifest import (
     Task,
     Verdict,
 )
-from edge.bundle.reader import Bundle
+from edge.bundle.reader import Bundle, open_bundle
 from edge.engine import open_engine
-from edge.errors import UsageError
+from edge.errors import EdgeloopError, UsageError
 from edge.postprocess.select import load_stage_files
 from edge.update.selftest import self_test
 
@@ -49,6 +51,18 @@ class Imported:
     bundle: Bundle
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
+
+
+def _keep_what_is_proven(out: Path) -> None:
+    """A second import would throw the proof away."""
+    if not (out / MANIFEST_NAME).is_file():
+        return
+    try:
+        verdict = open_bundle(out, digests=False).manifest.proof.verdict
+    except EdgeloopError:
+        return  # a damaged one may be replaced
+    if verdict is not Verdict.NONE:
+        raise UsageError(f"{out} is a proven bundle ({verdict.value})", hint="name another folder with --out")
 
 
 def import_model(job: ImportJob) -> Imported:
@@ -75,6 +89,7 @@ def import_model(job: ImportJob) -> Imported:
             files |= _golden_files(understood, backend, job)
     manifest = _manifest(job, name, understood, files)
     durable.make_folder(job.out.absolute().parent)
+    _keep_what_is_proven(job.out)
     with working_folder(job.out) as work:
         staged = stage_bundle(manifest, files, work=work)
         _try(staged)

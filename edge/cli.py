@@ -181,7 +181,8 @@ def run(config: Path | None, bundle: Path | None, allow_unsigned: bool, **option
 @click.option("--annotated", metavar="OUT", type=_ANY, help="Draw the answers: a file, or a folder for a folder.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a picture.")
 @click.option("--top-k", type=click.IntRange(1), help="How many classes to name.  [default: 5]")
-@click.option("--threads", type=click.IntRange(1), help="Processor threads for the network.  [default: 1]")
+@click.option("--tuned", type=_FILE, help="Run as `edgeloop device tune` found best.  [default: tune.json in --home]")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Processor threads for the network.  [default: 1]")
 def predict(picture: Path, bundle: Path | None, home: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401
     """Say what is in PICTURE, a file or a folder of them. Nothing is kept or sent."""
     from edge.commands import predict_pictures

@@ -18,6 +18,8 @@ from edge.wording import prediction_json as prediction_json
 
 if TYPE_CHECKING:
     from edge.bundle.manifest import BundleManifest
+    from edge.bundle.reader import Bundle
+    from edge.loading import StageChoice
     from edge.sync.base import SyncTransport
     from edge.sync.uploader import DrainResult
     from edge.telemetry import Counts
@@ -91,6 +93,7 @@ def predict_pictures(
     threads: int | None = None,
     top_k: int | None = None,
     annotated: Path | None = None,
+    tuned: Path | None = None,
     failed: Callable[[str, str], None] = lambda name, message: None,
     opened: Callable[[BundleManifest], None] = lambda manifest: None,
 ) -> Iterator[tuple[str, Inference]]:
@@ -107,6 +110,7 @@ def predict_pictures(
         top_k: How many classes are named; None for five, or what the bundle says.
         annotated: Where the drawn answers go: a file for a picture, a folder for a folder; None for nowhere.
         failed: Told name and reason of every picture of a folder that cannot be used.
+        tuned: File in which `edgeloop device tune` remembers; None for that of `home`.
         opened: Told the manifest of the bundle before the first answer.
 
     Yields:
@@ -124,8 +128,14 @@ def predict_pictures(
     drawings = Drawings(picture, annotated) if annotated is not None else None
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(_bundle_folder(bundle)) if bundle is not None else _active_bundle(home or Path())
+        opened_bundle = open_bundle(folder)
+        choices = None
+        if artifact is None and threads is None:
+            choices = _tuned(opened_bundle, tuned, home=home, say=say)
         engine = stack.enter_context(
-            open_engine(open_bundle(folder), artifact=artifact, threads=threads, allow_unproven=allow_unproven)
+            open_engine(
+                opened_bundle, artifact=artifact, threads=threads, choices=choices, allow_unproven=allow_unproven
+            )
         )
         opened(engine.bundle.manifest)
         skipped = 0
@@ -257,6 +267,20 @@ def _transport(settings: AgentSettings) -> Iterator[SyncTransport]:
         GrpcTransport(settings.server, tls_ca=settings.tls_ca, timeout_s=settings.call_timeout_s)
     ) as transport:
         yield transport
+
+
+def _tuned(bundle: Bundle, path: Path | None, *, home: Path | None, say: Say) -> tuple[StageChoice, ...] | None:
+    """What a trial has found: in the file that was named, or else in the home."""
+    from edge.tune.recall import recall
+
+    if path is None:
+        return recall(DeviceHome(folder=home).tuning, bundle, say=say) if home is not None else None
+    if not path.is_file():
+        raise UsageError(f"no file {path}", hint="make it with `edgeloop device tune --out`")
+    choices = recall(path, bundle, say=say)
+    if choices is None:
+        say(f"{path} knows nothing of this bundle on this device")
+    return choices
 
 
 @contextlib.contextmanager

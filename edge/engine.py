@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 # Every engine of a process runs the same copies of the same models.
 _MODELS = SharedModels()
 _MOST_WORKERS = 4
+_THREADS = "edgeloop-engine"
 
 
 class Engine:
@@ -59,7 +61,9 @@ class Engine:
         self.bundle = bundle
         self.artifacts = artifacts
         self._models = models
-        self._release = release
+        # Whoever forgets to close an engine must not keep its models for ever.
+        self._release = weakref.finalize(self, release, models)
+        self._release.atexit = False
         self._limits = limits
         self._clock = clock
         self._lock = threading.Lock()
@@ -95,8 +99,8 @@ class Engine:
             UsageError: `top_k` is below 1.
             BackendError: The runtime failed, or the engine is closed. The first picture also raises as `load` does.
         """
-        if top_k is not None and top_k < 1:
-            raise UsageError(f"top_k must be at least 1, found {top_k}")
+        if top_k is not None and not (isinstance(top_k, int) and top_k >= 1):
+            raise UsageError(f"top_k must be a whole number of at least 1, found {top_k!r}")
         self._require_open()
         stages = self._models.stages()
         start = self._clock()
@@ -157,14 +161,19 @@ class Engine:
         return stage.pool.run(preprocess(data, stage.spec.preprocess, limits=self._limits, name=name).tensor)
 
     def close(self) -> None:
-        """Waits for the pictures at work and frees the models; calling it twice is harmless."""
+        """Ends the engine's own threads and frees the models; calling it twice is harmless.
+
+        A batch at work is finished. A picture that another thread has given to `infer` may be answered or end in
+        BackendError.
+        """
         with self._lock:
-            closed, self._closed = self._closed, True
+            self._closed = True
             threads, self._threads = self._threads, None
-        if threads is not None:
-            threads.shutdown()
-        if not closed:
-            self._release(self._models)
+        try:
+            if threads is not None:
+                threads.shutdown(wait=threading.current_thread().name.partition("_")[0] != _THREADS)
+        finally:
+            self._release()
 
     def __enter__(self) -> Engine:
         return self
@@ -192,7 +201,7 @@ class Engine:
             if self._threads is None:
                 from concurrent.futures import ThreadPoolExecutor
 
-                self._threads = ThreadPoolExecutor(num_processors(), thread_name_prefix="edgeloop-engine")
+                self._threads = ThreadPoolExecutor(num_processors(), thread_name_prefix=_THREADS)
             return self._threads
 
 
@@ -225,7 +234,7 @@ def open_engine(
 
     Raises:
         BundleError: The bundle is damaged, or unproven.
-        UsageError: No such artifact, or fewer than one thread or worker.
+        UsageError: No such artifact, fewer than one thread or worker, or not one choice for each stage.
         MissingExtraError: No runtime for it is installed.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle), digests=False)
@@ -233,6 +242,8 @@ def open_engine(
     if min(1 if threads is None else threads, 1 if workers is None else workers) < 1:
         raise UsageError(f"threads and workers must be at least 1, found {threads} and {workers}")
     chosen = tuple(choices or _default_choices(opened.manifest.stages, artifact, threads, workers))
+    if len(chosen) != len(opened.manifest.stages):
+        raise UsageError(f"{len(chosen)} choices for {len(opened.manifest.stages)} stages")
     if not isinstance(bundle, Bundle):
         check_digests(opened, files_of(opened.manifest.stages, chosen))
     return Engine(

@@ -124,16 +124,21 @@ class LoadedModels:
         )
 
 
+# The folder too: further copies of a model are read from it later, and another folder may outlive it.
+_Key = tuple[str, Path, tuple[StageChoice, ...]]
+
+
 class SharedModels:
     """Hands out `LoadedModels`, one for each bundle and choice, and closes each with its last user."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users: dict[tuple[str, tuple[StageChoice, ...]], tuple[LoadedModels, int]] = {}
+        # An engine that nobody closed is given back by the garbage collector, in the middle of anything.
+        self._lock = threading.RLock()
+        self._users: dict[_Key, tuple[LoadedModels, int]] = {}
 
     def take(self, bundle: Bundle, choices: tuple[StageChoice, ...]) -> LoadedModels:
         """The models of a bundle; every `take` wants one `give_back`."""
-        key = (bundle.digest, choices)
+        key = (bundle.digest, bundle.folder.absolute(), choices)
         with self._lock:
             models, users = self._users.get(key) or (LoadedModels(bundle, choices), 0)
             self._users[key] = (models, users + 1)

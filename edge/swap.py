@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from edge.bundle.reader import Bundle
 from edge.engine import Engine, open_engine
-from edge.errors import BackendError, BundleError
+from edge.errors import BackendError, BundleError, FormatError, MissingExtraError, UsageError
 from edge.home import DeviceHome
 from edge.image.decode import DEFAULT_LIMITS, DecodeLimits
 from edge.loading import StageChoice, choose_artifacts
@@ -51,7 +51,7 @@ class Engines:
             try:
                 self._test_again(bundle)
                 return self._load(bundle)
-            except (BundleError, BackendError) as error:
+            except (BundleError, BackendError, FormatError) as error:
                 if self._slots.has_fallback:
                     self._say(f"{error.message}; back to the bundle before")
                     self._slots.roll_back()
@@ -79,7 +79,7 @@ class Engines:
             return
         try:
             engine = self._load(bundle)
-        except (BundleError, BackendError) as error:
+        except (BundleError, BackendError, FormatError) as error:
             if not self._slots.has_fallback:
                 raise
             self._slots.roll_back()
@@ -132,7 +132,7 @@ class Engines:
             return None
         try:
             return self._open(bundle, limits, choices)
-        except BackendError as error:
+        except (BackendError, UsageError, MissingExtraError) as error:
             # A driver may have gone since the trial, which no fingerprint sees.
             self._say(f"{error.message}; the bundle runs as it would without a trial")
             return None

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # What ONNX Runtime says before it comes to the point; the path would take most of the line.
 _CEREMONY = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : (?:Load model from [^\n]*? failed:\s*)?")
+MAX_THREADS = 1024
 INPUT_DTYPES = ("float32", "uint8", "int8")
 CPU = "cpu"
 
@@ -28,7 +29,7 @@ class RuntimeOptions:
             ONNX Runtime knows `cuda`, `tensorrt`, `openvino` and `coreml`.
 
     Raises:
-        UsageError: `threads` is below 1, or `delegate` is empty.
+        UsageError: `threads` is below 1 or above 1,024, or `delegate` is empty.
     """
 
     threads: int = 1
@@ -36,8 +37,8 @@ class RuntimeOptions:
 
     def __post_init__(self) -> None:
         """Refuses what no runtime can do."""
-        if self.threads < 1:
-            raise UsageError(f"threads must be at least 1, found {self.threads}")
+        if not 1 <= self.threads <= MAX_THREADS:
+            raise UsageError(f"threads must be at least 1 and at most {MAX_THREADS}, found {self.threads}")
         if not self.delegate:
             raise UsageError("delegate must not be empty", hint="give cpu, or one that this device has")
 

@@ -42,6 +42,8 @@ def check_manifest(manifest: BundleManifest, *, where: str = MANIFEST_NAME) -> N
     for position, stage in enumerate(manifest.stages):
         _check_stage(manifest, stage, f"{where}: stages[{position}]")
     check_stage_list(manifest, where)
+    files = (artifact.file for stage in manifest.stages for artifact in stage.artifacts)
+    require_unique(files, f"{where}: stages", "artifact")
     check_policies(manifest, where)
     _check_references(manifest, where)
 

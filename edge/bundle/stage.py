@@ -9,6 +9,9 @@ from dataclasses import dataclass
 MAX_DIMENSIONS = 8
 
 
+MAX_TOP_K = 1000
+
+
 class Task(enum.Enum):
     """The kind of answer a stage gives; COUNT is that of a whole pipeline of a detector and readers of its crops."""
 
@@ -310,8 +313,8 @@ class MatchSpec:
             raise ValueError(f"slope must be above 0, found {self.slope}")
         if not 0 <= self.min_margin <= 2:
             raise ValueError(f"min_margin must be 0 to 2, found {self.min_margin}")
-        if not 1 <= self.top_k <= 1000:
-            raise ValueError(f"top_k must be 1 to 1000, found {self.top_k}")
+        if not 1 <= self.top_k <= MAX_TOP_K:
+            raise ValueError(f"top_k must be 1 to {MAX_TOP_K}, found {self.top_k}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

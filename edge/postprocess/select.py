@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edge.bundle.manifest import MatchSpec, OutputKind, OutputSpec, StageSpec, Task
+from edge.bundle.stage import MAX_TOP_K
 from edge.errors import BackendError, FormatError
 from edge.types import Classification, Geometry, Prediction, RawOutputs
 
@@ -93,7 +94,7 @@ def postprocess(
             from edge.postprocess.embed import match
 
             spec, gallery = _gallery_of(stage, files)
-            wanted = spec if top_k is None else replace(spec, top_k=top_k)
+            wanted = spec if top_k is None else replace(spec, top_k=min(top_k, MAX_TOP_K))
             return match(outputs, _output(stage, OutputKind.EMBEDDING), wanted, gallery)
         case Task.TEXT:
             return _read(outputs, stage, files)
@@ -120,7 +121,7 @@ def postprocess_crops(
     from edge.postprocess.embed import match_all
 
     spec, gallery = _gallery_of(stage, files)
-    wanted = spec if top_k is None else replace(spec, top_k=top_k)
+    wanted = spec if top_k is None else replace(spec, top_k=min(top_k, MAX_TOP_K))
     return list(match_all(outputs, _output(stage, OutputKind.EMBEDDING), wanted, gallery))
 
 

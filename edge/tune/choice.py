@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge import durable, jsonvalue
-from edge.backends.base import RuntimeOptions
+from edge.backends.base import MAX_THREADS, RuntimeOptions
 from edge.bundle.reader import Bundle
 from edge.errors import EdgeloopError, FormatError
 from edge.loading import StageChoice
@@ -46,8 +46,10 @@ class TunedStage:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be run."""
-        if min(self.threads, self.workers) < 1 or not self.delegate or not self.median_ms > 0:
-            raise ValueError(f"stage {self.stage!r} needs a delegate, threads and workers >= 1, and median_ms > 0")
+        if not (min(self.threads, self.workers) >= 1 and max(self.threads, self.workers) <= MAX_THREADS):
+            raise ValueError(f"stage {self.stage!r} needs threads and workers of 1 to {MAX_THREADS}")
+        if not self.delegate or not self.median_ms > 0:
+            raise ValueError(f"stage {self.stage!r} needs a delegate, and median_ms > 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

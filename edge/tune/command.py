@@ -31,7 +31,7 @@ def tune_and_remember(
     Args:
         bundle: An open bundle.
         out: The file that remembers; None to remember nothing.
-        budget_s: Seconds of measuring for each stage.
+        budget_s: Seconds of measuring, shared out among the stages.
         libraries: Paths of external delegates for LiteRT.
         max_threads: How many threads and copies are tried at most; None for one a processor.
         allow_unproven: Try a bundle without a passed proof all the same.

@@ -160,6 +160,8 @@ def _compare_values(case: _Case, golden: GoldenOutput, found: FloatArray, value_
     import numpy as np
 
     expected = unpack_values(golden)
+    if found.shape != expected.shape:
+        raise case.fail(f"output {golden.output!r} has shape {list(found.shape)}, expected {list(expected.shape)}")
     if case.artifact.tolerance == 0:
         if expected.tobytes() != found.astype(np.float32).tobytes():
             difference = float(np.abs(found - expected).max())

@@ -20,7 +20,7 @@ from edge.bundle.golden_reader import load_golden
 from edge.bundle.manifest import ChannelOrder, QualityLimits, Task, Verdict
 from edge.bundle.reader import open_bundle
 from edge.engine import open_engine
-from edge.errors import BundleError, EdgeloopError
+from edge.errors import BundleError, EdgeloopError, UsageError
 from edge.update.selftest import self_test
 
 BYTES = Told(input_range=InputRange.BYTES)
@@ -46,6 +46,15 @@ def test_a_proven_bundle_is_an_ordinary_one(tmp_path):
         assert engine.infer(data / "red" / "0.png").prediction.headline.label == "red"
     assert len(load_golden(bundle).vectors) == 12
     self_test(bundle)
+
+
+def test_an_import_does_not_replace_a_proof(tmp_path):
+    folder, data = imported(tmp_path), write_colours(tmp_path / "data", each=4)
+    imported(tmp_path)  # over an unproven one it may go
+    bundle, _ = prove_bundle(ProveJob(bundle=folder, data=data, out=folder, min_points=90))
+    with pytest.raises(UsageError, match=r"out is a proven bundle \(undecided\)"):
+        imported(tmp_path)
+    assert open_bundle(folder).digest == bundle.digest
 
 
 def test_too_few_pictures_are_undecided(tmp_path):

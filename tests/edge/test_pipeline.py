@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from pipeline_bundles import COLOURS, DETECT, MATCH, YELLOW, build_pipeline, crop_reader, squares
 
+from edge.backends.base import RuntimeOptions
 from edge.bundle.manifest import DecisionPolicy, StageInput, Task
 from edge.bundle.reader import open_bundle
 from edge.engine import Engine, open_engine
 from edge.errors import BackendError, EdgeloopError, FormatError, ImageError, UsageError
+from edge.loading import StageChoice
 from edge.types import Box, Counts, Detections, Matches, Outcome
 from edge.update.selftest import self_test
 
@@ -110,11 +112,12 @@ def test_an_embedder_alone(tmp_path: Path) -> None:
 
 
 def test_two_readers_of_the_same_crops(tmp_path: Path) -> None:
-    second = crop_reader(name="again")
-    folder = build_pipeline(tmp_path / "b", stages=(DETECT, MATCH, second))
+    first, second = (crop_reader(name=name, artifacts=MATCH.artifacts[at : at + 1]) for at, name in enumerate("ab"))
+    folder = build_pipeline(tmp_path / "b", stages=(DETECT, first, second))
     with open_engine(folder) as engine:
         items = counts_of(engine, SCENE).items
-    assert all(len(item.answers) == 2 and item.answers[0] == item.answers[1] for item in items)
+    assert all(len(item.answers) == 2 for item in items)
+    assert all(one.headline.label == other.headline.label for one, other in (item.answers for item in items))
 
 
 def test_self_test_covers_every_stage(folder: Path) -> None:
@@ -160,8 +163,10 @@ def test_batch_and_async_give_the_answers_of_infer(folder: Path) -> None:
             engine.infer_batch([pictures[0], b"no picture", pictures[1]])
         with pytest.raises(ImageError, match="not a JPEG"):
             asyncio.run(engine.ainfer(b"no picture"))
-        with pytest.raises(UsageError, match="top_k must be at least 1"):
-            engine.infer(pictures[0], top_k=0)
+        for wrong in (0, 2.5, "3"):
+            with pytest.raises(UsageError, match="top_k must be a whole number of at least 1"):
+                engine.infer(pictures[0], top_k=wrong)
+        assert engine.infer(pictures[0], top_k=10**9).prediction == expected[0]
 
 
 def test_a_file_name_chooses_for_its_own_stage(folder: Path) -> None:
@@ -170,6 +175,64 @@ def test_a_file_name_chooses_for_its_own_stage(folder: Path) -> None:
         assert counts_of(engine, squares((1, 1, RED))).by_label == (("red", 1),)
     with pytest.raises(UsageError, match="stage 'find' has no artifact 'gone'"):
         open_engine(folder, artifact="gone")
+
+
+def test_an_engine_that_nobody_closed_gives_its_models_back(folder: Path) -> None:
+    import gc
+
+    from edge import engine as module
+
+    before = len(module._MODELS._users)
+    for _ in range(3):
+        open_engine(folder, workers=2).infer(SCENE)
+    gc.collect()
+    assert len(module._MODELS._users) == before
+
+
+def test_a_copy_of_the_bundle_has_models_of_its_own(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    first, second = (shutil.copytree(folder, tmp_path / name) for name in "ab")
+    with open_engine(first) as one:
+        shutil.rmtree(first)
+        with pytest.raises(BackendError, match=r"tiny_detector\.tflite"):
+            one.infer(SCENE)
+        with open_engine(second) as other:
+            assert len(counts_of(other, SCENE).items) == 5
+
+
+def test_closing_from_a_thread_of_its_own_frees_the_models(folder: Path) -> None:
+    from edge import engine as module
+
+    before = len(module._MODELS._users)
+    engine = open_engine(folder)
+    engine._executor().submit(engine.close).result(timeout=10)
+    assert len(module._MODELS._users) == before
+
+
+def test_one_choice_for_each_stage(folder: Path) -> None:
+    choice = StageChoice(artifact=DETECT.artifacts[0], options=RuntimeOptions())
+    with pytest.raises(UsageError, match="1 choices for 2 stages"):
+        open_engine(folder, choices=[choice])
+
+
+def test_turned_and_cmyk_pictures_go_upright_through_a_pipeline(folder: Path) -> None:
+    """The scene stored on its side, with the orientation that says so, in four colours: the same boxes and names."""
+    import io
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(SCENE)) as upright:
+        stored = upright.convert("CMYK").transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    stored.save(buffer, "JPEG", quality=95, exif=exif)
+    with open_engine(folder) as engine:
+        expected, found = (counts_of(engine, picture) for picture in (SCENE, buffer.getvalue()))
+    assert {(item.label, item.detection.box) for item in found.items} == {
+        (item.label, item.detection.box) for item in expected.items
+    }
 
 
 def test_a_closed_engine_answers_no_more(folder: Path) -> None:
@@ -209,6 +272,7 @@ def test_class_thresholds_of_items(tmp_path: Path) -> None:
             {},
             "decoder 'yolo' needs the outputs boxes_scores or boxes, scores",
         ),
+        ((DETECT, MATCH, crop_reader(name="b")), {}, "artifact 'tiny_embedder.tflite' appears 2 times"),
         (
             (DETECT, crop_reader(match=replace(MATCH.match, gallery=("gone.egl",)))),
             {},

@@ -43,6 +43,25 @@ def test_tunes_every_stage_and_remembers(tmp_path: Path) -> None:
     assert found.by_label == (("red", 1),)
 
 
+def test_predict_runs_as_it_was_tuned(tiny_bundle: Path, tmp_path: Path) -> None:
+    out, picture = tmp_path / "tune.json", tiny_bundle / "golden-0.png"
+    tune("--bundle", tiny_bundle, "--budget", 0.2, "--out", out)
+    edited(tmp_path, artifact="tiny_fp32.onnx", delegate="cpu")
+
+    def predict(*arguments: object) -> dict[str, object]:
+        command = ["predict", str(picture), "--bundle", str(tiny_bundle), "--json", *map(str, arguments)]
+        done = CliRunner().invoke(device, command)
+        if done.exception is not None:
+            raise done.exception
+        return json.loads(done.stdout)
+
+    assert predict("--tuned", out)["artifact"] == "tiny_fp32.onnx"
+    assert predict("--tuned", out, "--artifact", "tflite")["artifact"] == "tiny_fp32.tflite"
+    assert predict()["artifact"] == "tiny_fp32.tflite"
+    with pytest.raises(EdgeloopError, match=r"no file .*gone\.json"):
+        predict("--tuned", tmp_path / "gone.json")
+
+
 def test_json_without_a_file(tiny_bundle: Path, tmp_path: Path) -> None:
     result = json.loads(tune("--bundle", tiny_bundle, "--budget", 0.2, "--max-threads", 1, "--json").splitlines()[-1])
     assert result["bundle_digest"] == open_bundle(tiny_bundle).digest
@@ -116,6 +135,8 @@ def test_the_agent_runs_what_was_found(home: Path) -> None:
         ({"delegate": "/gone/lib.so", "artifact": "tiny_fp32.tflite"}, "the bundle runs as it would without a trial"),
         ({"artifact": "other.tflite"}, "has no model 'other.tflite'"),
         ({"threads": 0}, "are passed over"),
+        ({"threads": 10**12}, "are passed over"),
+        ({"delegate": "foo", "artifact": "tiny_fp32.onnx"}, "the bundle runs as it would without a trial"),
     ],
 )
 def test_what_can_no_longer_run_is_said_and_left(home: Path, changes: dict[str, object], expected: str) -> None:

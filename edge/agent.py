@@ -182,7 +182,7 @@ class Agent:
             return
         version = engine.bundle.manifest.version
         kept = self._keeper.keep(
-            frame, frame.data, inference, engine.bundle.manifest, gallery_labels=engine.gallery_labels()
+            frame, frame.data, inference, engine.bundle.manifest, gallery_labels=engine.gallery_labels
         )
         self._telemetry.answered(inference, version)
         self._write_journal(frame, inference, version, kept=kept)

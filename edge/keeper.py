@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 from edge.bundle.manifest import BundleManifest
 from edge.errors import ImageError, StorageError
@@ -16,7 +15,7 @@ from edge.settings import AgentSettings
 from edge.telemetry import Telemetry
 from edge.types import Frame, Inference, KeepReason, KeepVerdict
 
-_NO_GALLERIES: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+GalleryLabels = Callable[[], Mapping[str, tuple[str, ...]]]
 _REFUSALS = {
     KeepReason.NEAR_DUPLICATE: "near_duplicates",
     KeepReason.OVER_BUDGET: "over_budget",
@@ -63,7 +62,7 @@ class Keeper:
         inference: Inference,
         manifest: BundleManifest,
         *,
-        gallery_labels: Mapping[str, tuple[str, ...]] = _NO_GALLERIES,
+        gallery_labels: GalleryLabels = dict,
     ) -> bool:
         """Keeps a frame if it is worth it.
 
@@ -72,7 +71,8 @@ class Keeper:
             data: The encoded picture that was answered for.
             inference: What the engine said.
             manifest: Of the bundle that said it.
-            gallery_labels: Classes of the gallery of each stage that has one, by the stage's name.
+            gallery_labels: Gives the classes of the gallery of each stage that has one, by the stage's name; asked once
+                for each bundle.
 
         Returns:
             Whether the sample is in the outbox now, from this frame or an earlier one.
@@ -126,12 +126,10 @@ class Keeper:
         if name is not None:
             self._telemetry.add(**{name: 1})
 
-    def _context_of(
-        self, manifest: BundleManifest, digest: str, gallery_labels: Mapping[str, tuple[str, ...]]
-    ) -> KeepContext:
+    def _context_of(self, manifest: BundleManifest, digest: str, gallery_labels: GalleryLabels) -> KeepContext:
         """Facts of the bundle, read once for each."""
         if self._context[0] != digest:
-            self._context = (digest, context_of(manifest, gallery_labels=gallery_labels))
+            self._context = (digest, context_of(manifest, gallery_labels=gallery_labels()))
         return self._context[1]
 
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edge.backends.base import CPU, InferenceBackend, RuntimeOptions
 from edge.bundle.manifest import ArtifactFormat, ArtifactSpec, StageSpec
 from edge.errors import MissingExtraError, UsageError
-
-if TYPE_CHECKING:
-    from edge.backends.pool import BackendPool
 
 _RUNTIMES = {
     ArtifactFormat.TFLITE: ("ai_edge_litert", "tflite_runtime"),
@@ -51,29 +47,6 @@ def open_backend(
             from edge.backends.onnx import OnnxBackend
 
             return OnnxBackend(path, chosen)
-
-
-def open_pool(
-    path: Path,
-    format: ArtifactFormat,  # noqa: A002
-    *,
-    size: int,
-    options: RuntimeOptions | None = None,
-) -> BackendPool:
-    """Several backends of one model file, opened as they are needed; see `BackendPool`.
-
-    Args:
-        path: The model file.
-        format: Its format.
-        size: How many there may be, at least 1.
-        options: Threads and delegate of each; one thread on the processor by default.
-
-    Raises:
-        EdgeloopError: As `open_backend`.
-    """
-    from edge.backends.pool import BackendPool
-
-    return BackendPool(lambda: open_backend(path, format, options=options), size=size)
 
 
 def available_delegates(format: ArtifactFormat) -> tuple[str, ...]:  # noqa: A002

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from edge.backends.base import InferenceBackend, RuntimeOptions
-from edge.backends.select import open_backend, open_pool
+from edge.backends.pool import BackendPool
+from edge.backends.select import open_backend
 from edge.bundle.manifest import ArtifactFormat
 from edge.errors import BackendError, MissingExtraError, UsageError
 
@@ -32,7 +33,9 @@ def model(kind: ArtifactFormat) -> Path:
 
 @pytest.fixture(params=["one", "pool"])
 def backend(request: pytest.FixtureRequest, kind: ArtifactFormat, model: Path) -> InferenceBackend:
-    return open_backend(model, kind) if request.param == "one" else open_pool(model, kind, size=2)
+    if request.param == "one":
+        return open_backend(model, kind)
+    return BackendPool(lambda: open_backend(model, kind), size=2)
 
 
 def coloured(red: int, green: int, blue: int) -> np.ndarray:

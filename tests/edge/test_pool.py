@@ -11,7 +11,7 @@ import pytest
 
 from edge.backends.base import InferenceBackend
 from edge.backends.pool import BackendPool
-from edge.backends.select import open_backend, open_pool
+from edge.backends.select import open_backend
 from edge.bundle.manifest import ArtifactFormat
 from edge.errors import BackendError, UsageError
 from edge.types import RawOutputs
@@ -189,7 +189,7 @@ def test_a_pool_of_none() -> None:
 def test_same_bits_as_one_backend(kind: ArtifactFormat) -> None:
     path = MODELS / f"tiny_fp32.{kind.value}"
     pictures = np.random.default_rng(0).uniform(0, 255, (40, 1, 32, 32, 3)).astype(np.float32)
-    backend, pool = open_backend(path, kind), open_pool(path, kind, size=2)
+    backend, pool = open_backend(path, kind), BackendPool(lambda: open_backend(path, kind), size=2)
     alone = [backend.run(picture).by_name["logits"].tobytes() for picture in pictures]
     together = pool.map(lambda index: pictures[index], range(40))
     assert [answer.by_name["logits"].tobytes() for answer in together] == alone

@@ -9,7 +9,7 @@ PIP := -m pip --disable-pip-version-check --no-input
 # torch comes first and pinned: a CPU build where one is offered; `make TORCH_INDEX=URL` takes it and torchvision from URL.
 TORCH_INDEX ?=
 TORCH := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX) $(shell grep -E '^torch(vision)?==' constraints.txt),$(shell grep '^torch==' constraints.txt))
-EXTRAS := device,onnx,train,convert,cloud,dev
+EXTRAS := device,onnx,train,detect,convert,cloud,dev
 
 .PHONY: demo test test-all lint proto bench dist clean
 .DEFAULT_GOAL := test
@@ -20,6 +20,8 @@ $(VENV)/.made: pyproject.toml constraints.txt
 	$(BIN)/python $(PIP) install -q -c constraints.txt setuptools wheel
 	$(BIN)/python $(PIP) install -q -c constraints.txt $(TORCH)
 	$(BIN)/python $(PIP) install -q -c constraints.txt -e ".[$(EXTRAS)]"
+# ultralytics brings opencv-python, which shares the folder cv2/ with the headless one and wants libGL: headless goes in last.
+	$(BIN)/python $(PIP) install -q -c constraints.txt --force-reinstall --no-deps opencv-python-headless
 	@touch $@
 
 # What a device has: no torch, no training, no conversion.

@@ -20,7 +20,8 @@ import torch
 from benchmarks.bundles import write_counter, write_detector
 from benchmarks.detector import make_detector
 from benchmarks.int8 import as_pictures, to_models
-from converters.job import ConversionJob, LabelledPicture
+from converters.examples import LabelledPicture
+from converters.job import ConversionJob
 from converters.pipeline import convert
 from converters.recipes import STATIC_INT8
 from edge.bundle.manifest import DecisionPolicy, KeepPolicy, PreprocessSpec, Provenance, QualityLimits
@@ -80,11 +81,11 @@ def labelled_samples(folder: Path, labels: tuple[str, ...]) -> tuple[LabelledPic
     return tuple(samples)
 
 
-def calibration_pictures(data: Path) -> list[Path]:
-    """Every so many-th training picture of the groceries, and the ImageNet samples."""
+def calibration_pictures(data: Path, count: int = NUM_CALIBRATION) -> list[Path]:
+    """At least so many training pictures of the groceries, evenly over all, and the ImageNet samples."""
     groceries = sorted((data / "grocery" / "train").rglob("*.jpg"))
     samples = sorted((data / "models" / "imagenet_samples").glob("*.JPEG"))
-    return [*groceries[:: max(1, len(groceries) // NUM_CALIBRATION)], *samples]
+    return [*groceries[:: max(1, len(groceries) // count)], *samples]
 
 
 def make_classifier(data: Path, out: Path) -> None:
@@ -100,7 +101,7 @@ def make_classifier(data: Path, out: Path) -> None:
         labels=labels,
         preprocess=SPEC,
         temperature=1.0,
-        calibration=as_pictures(calibration_pictures(data)),
+        calibration=as_pictures(calibration_pictures(data, len(labels))),  # one for each class is the least
         validation=labelled_samples(data / "models" / "imagenet_samples", labels),
         limits=QualityLimits(max_drop_points=10.0, max_drop_upper_points=20.0),
         decision=DecisionPolicy(),

@@ -31,7 +31,13 @@ COMMANDS = {
     ),
     "train": LazyCommand(target="cloud_train.training.cli:train", help="Train a network on a snapshot."),
     "convert": LazyCommand(
-        target="cloud_train.retrain.cli:convert", help="Quantize and prove a trained network; write its bundle."
+        target="cloud_train.retrain.convert_cli:convert", help="Quantize and prove a trained network; write its bundle."
+    ),
+    "convert-detector": LazyCommand(
+        target="cloud_train.retrain.convert_cli:convert_detector", help="The same for a YOLO detector."
+    ),
+    "reprove": LazyCommand(
+        target="cloud_train.retrain.convert_cli:reprove", help="Make the proof of a bundle again, from its snapshot."
     ),
     "evaluate": LazyCommand(
         target="cloud_train.evaluation.cli:evaluate", help="Run a bundle over one split of a snapshot."
@@ -45,7 +51,7 @@ COMMANDS = {
     "trace": LazyCommand(
         target="cloud_train.trace:trace", help="Walk from one prediction back to its training pictures."
     ),
-    "bundle": LazyCommand(target="converters.cli:bundle", help="Import, prove, show, verify, pack and unpack bundles."),
+    "bundle": LazyCommand(target="converters.cli:bundle", help="Import, prove, show, compare, verify, pack bundles."),
     "device": LazyCommand(target="edge.cli:device", help="What runs on a device."),
 }
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from converters.golden import GOLDEN_FILE, GoldenDraft
 from converters.proof import PROOF_FILE, summarise
-from converters.types import Artifact, Measurements, Proof
+from converters.records import CONVERSION_FILE, PAGE_FILE
+from converters.report.bundle_page import write_page
+from converters.types import Artifact, ArtifactProof, ConversionRecord, Measurements, Proof
 from edge import durable, jsonvalue
 from edge.bundle.check import check_manifest
 from edge.bundle.manifest import (
@@ -25,7 +27,6 @@ from edge.bundle.manifest import (
     Origin,
     Provenance,
     StageSpec,
-    Task,
     Verdict,
 )
 from edge.bundle.reader import Bundle, open_bundle
@@ -40,12 +41,15 @@ class BundleDraft:
     Attributes:
         name: Name of the bundle.
         version: Version of the bundle, from 1.
-        labels: Class names in the order of the logits.
+        labels: Class names in the order of the outputs.
         stage: The network with its artifacts, preferred one first.
         artifacts: The files of the stage's artifacts.
+        files: What the postprocessing reads: gallery, lexicon.
         decision: When the device may trust an answer.
         keep: What the device keeps.
         proof: What quantization cost; its first artifact is the stage's first.
+        record: How the models came about.
+        rejected: What was tried before the preferred model and failed.
         provenance: Where the network comes from.
         golden: What a device checks itself with.
         measurements: Times, outside the digest.
@@ -56,9 +60,12 @@ class BundleDraft:
     labels: tuple[str, ...]
     stage: StageSpec
     artifacts: tuple[Artifact, ...]
+    files: Mapping[str, bytes]
     decision: DecisionPolicy
     keep: KeepPolicy
     proof: Proof
+    record: ConversionRecord
+    rejected: tuple[ArtifactProof, ...]
     provenance: Provenance
     golden: GoldenDraft
     measurements: Measurements
@@ -121,6 +128,7 @@ def write_bundle(draft: BundleDraft, out: Path, *, work: Path, job: str = "") ->
     files = bundle_files(draft)
     staged = stage_bundle(_manifest(draft, files), files, work=work, measurements=draft.measurements)
     self_test(staged)
+    write_page(staged, staged.folder / PAGE_FILE)
     if job:
         note = _Finished(job=job, bundle=staged.digest)
         durable.write_bytes(_note(out), jsonvalue.canonical_bytes(note), point="bundle.note")
@@ -190,7 +198,9 @@ def bundle_files(draft: BundleDraft) -> dict[str, bytes]:
         BundleError: A model file is not the one that was proven.
     """
     files = {
+        **draft.files,
         PROOF_FILE: jsonvalue.canonical_bytes(draft.proof),
+        CONVERSION_FILE: jsonvalue.canonical_bytes(draft.record),
         GOLDEN_FILE: jsonvalue.canonical_bytes(draft.golden.index),
         **draft.golden.pictures,
     }
@@ -203,9 +213,13 @@ def bundle_files(draft: BundleDraft) -> dict[str, bytes]:
 
 
 def _require_proof(draft: BundleDraft) -> None:
+    """Every model is the float reference or was held against it, and the preferred one is the proof's first."""
     proven = [proof.file for proof in draft.proof.artifacts]
-    if proven != [spec.file for spec in draft.stage.artifacts]:
+    models = [spec.file for spec in draft.stage.artifacts]
+    if sorted({*proven, draft.proof.reference}) != sorted(models) or proven[:1] != models[:1]:
         raise BundleError(f"the proof is of {', '.join(proven) or 'nothing'}, not of the bundle's models")
+    if all(parity.format.value != Path(draft.proof.reference).suffix[1:] for parity in draft.record.parity):
+        raise BundleError(f"{draft.proof.reference} was not compared with the trained network", hint="convert again")
     for proof in draft.proof.artifacts:
         if proof.verdict not in (Verdict.PASS, Verdict.UNDECIDED):
             raise BundleError(f"{proof.file} was not proven: {proof.reason}", hint="a bundle needs a proof that holds")
@@ -216,14 +230,14 @@ def _manifest(draft: BundleDraft, files: dict[str, bytes]) -> BundleManifest:
         format_version=FORMAT_VERSION,
         name=draft.name,
         version=draft.version,
-        task=Task.CLASSIFY,
+        task=draft.stage.task,
         origin=Origin.TRAINED,
         labels=draft.labels,
         stages=(draft.stage,),
         decision=draft.decision,
         keep=draft.keep,
         limits=draft.proof.limits,
-        proof=summarise(draft.proof),
+        proof=summarise(draft.proof, draft.rejected),
         provenance=draft.provenance,
         golden_file=GOLDEN_FILE,
         files=file_entries(files),

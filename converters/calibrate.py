@@ -1,118 +1,115 @@
 """Activation ranges from real pictures, exactly.
 
 The quantizer's own calibration takes a moving average, which loses the ends of every range. Here each tensor's true
-smallest and greatest values are taken, or what lies inside a given share of all its values. Both are exact over all
-pictures: for the percentile only the values that may be cut off are held in memory.
+smallest and greatest values are taken, or what lies inside a given share of all its values, or the part that costs the
+least squared error. One pass over the pictures serves every kind that is asked for.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from converters.graph import activations, picture_tensors
 from converters.quiet import quiet_libraries
+from converters.ranges import CUT_SHARE, GrowingHistogram, Range, Ranges, TailTracker
 from converters.types import CalibrationRange
 from edge.errors import EdgeloopError, MissingExtraError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from edge.types import ByteArray, FloatArray
 
-# Share of a tensor's values that is cut off at either end.
-CUT_SHARE = {CalibrationRange.EXACT: 0.0, CalibrationRange.P99_999: 1e-5, CalibrationRange.P99_99: 1e-4}
+    # Every watched tensor's values for one picture.
+    Watch = Iterator[Mapping[str, FloatArray]]
+
+PICTURE_RANGE = Range(low=0.0, high=255.0)
+CUTTING = (CalibrationRange.EXACT, CalibrationRange.P99_999, CalibrationRange.P99_99)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """The values that an int8 tensor has to hold.
-
-    Attributes:
-        low: Smallest value.
-        high: Greatest value; not below `low`.
-    """
-
-    low: float
-    high: float
+def observe_ranges(float_model: bytes, pictures: Sequence[ByteArray], ranges: CalibrationRange) -> Ranges:
+    """`observe` for one kind of range."""
+    return observe(float_model, pictures, (ranges,))[ranges]
 
 
-Ranges = Mapping[str, Range]
-
-
-class TailTracker:
-    """Finds the range of one tensor over many pictures, without keeping them.
-
-    Args:
-        share: Share of the values that is cut off at either end, in [0, 0.5).
-        total: Values that will be seen in all.
-    """
-
-    def __init__(self, *, share: float, total: int) -> None:
-        self._cut = int(share * total)
-        self._lowest: FloatArray | None = None
-        self._highest: FloatArray | None = None
-
-    def see(self, values: npt.NDArray[np.float32]) -> None:
-        """Takes in the values of one picture."""
-        import numpy as np
-
-        flat, keep = values.ravel(), self._cut + 1
-        if self._lowest is None or self._highest is None:
-            low, high = flat, flat
-        else:  # only values beyond the ends known so far can still matter
-            full = self._lowest.size >= keep
-            low = np.concatenate((self._lowest, flat[flat < self._lowest.max()] if full else flat))
-            high = np.concatenate((self._highest, flat[flat > self._highest.min()] if full else flat))
-        self._lowest = np.partition(low, keep - 1)[:keep] if low.size > keep else low
-        self._highest = np.partition(high, -keep)[-keep:] if high.size > keep else high
-
-    def range(self) -> Range:
-        """The range of what was seen.
-
-        Raises:
-            EdgeloopError: Nothing was seen.
-        """
-        if self._lowest is None or self._highest is None:
-            raise EdgeloopError("activation ranges need at least one calibration picture")
-        return Range(low=float(self._lowest.max()), high=float(self._highest.min()))
-
-
-def observe_ranges(float_model: bytes, pictures: Sequence[ByteArray], ranges: CalibrationRange) -> dict[str, Range]:
+def observe(
+    float_model: bytes,
+    pictures: Sequence[ByteArray],
+    kinds: Collection[CalibrationRange],
+    *,
+    tick: Callable[[], None] = lambda: None,
+) -> dict[CalibrationRange, Ranges]:
     """Runs the float model over the calibration pictures and watches every activation.
 
     Args:
         float_model: float32 TFLite model with one input.
         pictures: uint8 (height, width, 3), as `edge.preprocess` makes them; at least one.
-        ranges: How ranges are taken.
+        kinds: How ranges are taken.
+        tick: Called after each picture.
 
     Returns:
-        Tensor name to range. The picture itself is always 0 to 255.
+        For each kind, tensor name to range. The picture itself is always 0 to 255.
 
     Raises:
         EdgeloopError: No pictures, or a value is not a finite number; the tensor is named.
     """
     if not pictures:
         raise EdgeloopError("activation ranges need at least one calibration picture")
-    interpreter = _watching_interpreter(float_model)
-    details = activations(interpreter)
-    share = CUT_SHARE[ranges]
-    trackers = {
-        name: TailTracker(share=share, total=int(detail["shape"].prod()) * len(pictures))
-        for name, detail in details.items()
+    interpreter = watching_interpreter(float_model)
+    found = watched_ranges(_tflite_watch(interpreter, pictures, tick), len(pictures), kinds)
+    fixed = dict.fromkeys(picture_tensors(interpreter), PICTURE_RANGE)
+    return {kind: {**ranges, **fixed} for kind, ranges in found.items()}
+
+
+def watched_ranges(watch: Watch, num: int, kinds: Collection[CalibrationRange]) -> dict[CalibrationRange, Ranges]:
+    """Ranges of everything that is watched, of whatever runtime.
+
+    Args:
+        watch: For each picture, tensor name to values.
+        num: How many pictures come.
+        kinds: How ranges are taken.
+
+    Raises:
+        EdgeloopError: A value is not a finite number; the tensor is named.
+    """
+    share = max([CUT_SHARE.get(kind, 0.0) for kind in kinds], default=0.0)
+    tails: dict[str, TailTracker] = {}
+    histograms: dict[str, GrowingHistogram] = {}
+    for values in watch:
+        for name, array in values.items():
+            _require_finite(name, array)
+            tails.setdefault(name, TailTracker(share=share, total=array.size * num)).see(array)
+            if CalibrationRange.MSE in kinds:
+                histograms.setdefault(name, GrowingHistogram()).see(array)
+    return {
+        kind: {
+            name: histograms[name].clipped(tail.range(0.0))
+            if kind is CalibrationRange.MSE
+            else tail.range(CUT_SHARE[kind])
+            for name, tail in tails.items()
+        }
+        for kind in kinds
     }
+
+
+def _tflite_watch(interpreter: Any, pictures: Sequence[ByteArray], tick: Callable[[], None]) -> Watch:  # noqa: ANN401
+    from edge.preprocess import to_input
+
+    places = {name: int(detail["index"]) for name, detail in activations(interpreter).items()}
+    feed = int(interpreter.get_input_details()[0]["index"])
     for picture in pictures:
-        _run(interpreter, picture)
-        for name, detail in details.items():
-            trackers[name].see(interpreter.get_tensor(detail["index"]))
-    found = {name: _finite(name, tracker.range()) for name, tracker in trackers.items()}
-    return found | dict.fromkeys(picture_tensors(interpreter), Range(low=0.0, high=255.0))
+        interpreter.set_tensor(feed, to_input(picture))
+        interpreter.invoke()
+        yield {name: interpreter.get_tensor(index) for name, index in places.items()}
+        tick()
 
 
-def _watching_interpreter(float_model: bytes) -> Any:  # noqa: ANN401  (a library without types)
+def watching_interpreter(float_model: bytes) -> Any:  # noqa: ANN401  (a library without types)
+    """An interpreter that keeps every tensor of a TFLite model, ready to run.
+
+    Raises:
+        MissingExtraError: LiteRT is not installed.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as cause:
@@ -123,14 +120,6 @@ def _watching_interpreter(float_model: bytes) -> Any:  # noqa: ANN401  (a librar
     return interpreter
 
 
-def _run(interpreter: Any, picture: ByteArray) -> None:  # noqa: ANN401
-    from edge.preprocess import to_input
-
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], to_input(picture))
-    interpreter.invoke()
-
-
-def _finite(name: str, found: Range) -> Range:
-    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+def _require_finite(name: str, values: FloatArray) -> None:
+    if not (math.isfinite(values.min()) and math.isfinite(values.max())):
         raise EdgeloopError(f"activations of {name!r} are not finite numbers", hint="the weights are damaged")
-    return found

@@ -1,4 +1,4 @@
-"""`edgeloop bundle …`: look into bundles, check them, turn them into one file and back."""
+"""`edgeloop bundle …`: look into bundles, compare and check them, turn them into one file and back."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ import click
 from converters.import_cli import import_command, prove_command
 
 if TYPE_CHECKING:
-    from edge.bundle.manifest import BundleManifest
     from edge.bundle.reader import Bundle
+    from edge.jsonvalue import Json
 
-SHOWN_LABELS = 20
 _FOLDER = click.Path(path_type=Path)
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group()
 def bundle() -> None:
-    """Show, verify, pack and unpack bundles; import models from elsewhere, and prove them."""
+    """Show, compare, verify, pack and unpack bundles; import models from elsewhere, and prove them."""
 
 
 bundle.add_command(import_command)
@@ -30,17 +29,39 @@ bundle.add_command(prove_command)
 
 @bundle.command()
 @click.argument("folder", metavar="BUNDLE", type=_FOLDER)
+@click.option("--html", "page", type=_FOLDER, metavar="OUT", help="Also write the page of its proof as the file OUT.")
 @_AS_JSON
-def show(folder: Path, as_json: bool) -> None:
-    """Say what is in BUNDLE, after checking every digest."""
-    from edge import jsonvalue
-    from edge.bundle.reader import open_bundle
+def show(folder: Path, page: Path | None, as_json: bool) -> None:
+    """Say what is in BUNDLE, a folder or a packed file, after checking every digest."""
+    from converters.describe import describe
+    from converters.unpacked import unpacked
 
-    opened = open_bundle(folder)
-    if as_json:
-        click.echo(json.dumps({"digest": opened.digest, "manifest": jsonvalue.to_json(opened.manifest)}, indent=2))
-    else:
-        click.echo("\n".join(describe(opened)))
+    with unpacked(folder) as opened:
+        lines = [json.dumps(_shown(opened), indent=2)] if as_json else describe(opened)
+        if page is not None:
+            from converters.report.bundle_page import write_page
+
+            write_page(opened, page)
+    click.echo("\n".join(lines))
+
+
+@bundle.command()
+@click.argument("before", metavar="A", type=_FOLDER)
+@click.argument("after", metavar="B", type=_FOLDER)
+@_AS_JSON
+def diff(before: Path, after: Path, as_json: bool) -> None:
+    """Say what is different in B, and how much an update from A would move.
+
+    A and B are bundle folders or packed files. The exit code is 0 whether they differ or not; the digests say it.
+    """
+    from converters.diff import compare_bundles
+    from converters.diff_words import diff_lines
+    from converters.unpacked import unpacked
+    from edge import jsonvalue
+
+    with unpacked(before) as a, unpacked(after) as b:
+        found = compare_bundles(a, b)
+    click.echo(json.dumps(jsonvalue.to_json(found), indent=2) if as_json else "\n".join(diff_lines(found)))
 
 
 @bundle.command()
@@ -88,42 +109,19 @@ def unpack(archive: Path, folder: Path, as_json: bool) -> None:
     _report(folder, {"folder": str(folder), "digest": opened.digest}, as_json=as_json)
 
 
-def describe(opened: Bundle) -> list[str]:
-    """A bundle in a dozen lines for people."""
-    from edge.bundle.manifest import Origin
-
-    manifest = opened.manifest
-    sizes = {entry.name: entry.size_bytes for entry in manifest.files}
-    more = ", …" if len(manifest.labels) > SHOWN_LABELS else ""
-    lines = [
-        f"{manifest.name} version {manifest.version}",
-        f"digest     {opened.digest}",
-        f"labels     {len(manifest.labels)}: {', '.join(manifest.labels[:SHOWN_LABELS])}{more}",
-    ]
-    for stage in manifest.stages:
-        spec = stage.preprocess
-        lines.append(f"stage      {stage.name}, {stage.task.value}, {spec.width}x{spec.height}, {spec.crop.value}")
-        lines += [f"model      {a.file}, {a.recipe}, {sizes[a.file] / 1e6:.2f} MB" for a in stage.artifacts]
-    lines += _imported_lines(opened) if manifest.origin is Origin.IMPORTED else _trained_lines(manifest)
-    return lines
-
-
-def _trained_lines(manifest: BundleManifest) -> list[str]:
-    proof, source = manifest.proof, manifest.provenance
-    return [
-        f"proof      {proof.verdict.value}, drop {proof.drop_points:.2f} points (up to {proof.drop_upper_points:.2f})",
-        *(f"fallback   {fallback}" for fallback in proof.fallbacks),
-        f"trained    run {source.run[:12]}, snapshot {source.snapshot[:12]}, recipe {source.train_recipe}",
-    ]
-
-
-def _imported_lines(opened: Bundle) -> list[str]:
-    """The verdict with its reason, which for an imported bundle may be a score without a drop."""
+def _shown(opened: Bundle) -> dict[str, Json]:
+    """All that a bundle says about itself, for programs."""
     from converters.foreign.imported_proof import read_proof
+    from converters.records import read_measurements, read_record, read_trained_proof
+    from edge import jsonvalue
 
-    proof, verdict = read_proof(opened), opened.manifest.proof.verdict.value
-    proven = f"{verdict}, {proof.reason}" if proof else verdict
-    return [f"proof      {proven}", "trained    elsewhere (imported)"]
+    return {
+        "digest": opened.digest,
+        "manifest": jsonvalue.to_json(opened.manifest),
+        "proof": jsonvalue.to_json(read_trained_proof(opened) or read_proof(opened)),
+        "conversion": jsonvalue.to_json(read_record(opened)),
+        "measurements": jsonvalue.to_json(read_measurements(opened)),
+    }
 
 
 def _report(path: Path, value: dict[str, str | int], *, as_json: bool) -> None:

@@ -63,7 +63,7 @@ def output_error(name: str, reference: FloatArray, found: FloatArray) -> OutputE
 
     Args:
         name: Name of the output.
-        reference: (pictures, values), finite.
+        reference: (pictures, …), finite.
         found: The same shape, finite.
 
     Returns:
@@ -71,20 +71,16 @@ def output_error(name: str, reference: FloatArray, found: FloatArray) -> OutputE
     """
     import numpy as np
 
-    wanted, got = reference.astype(np.float64), found.astype(np.float64)
+    wanted = reference.reshape(len(reference), -1).astype(np.float64)
+    got = found.reshape(len(found), -1).astype(np.float64)
     noise = got - wanted
     return OutputError(
         output=name,
         max_abs=_rounded(np.abs(noise).max()),
         mean_abs=_rounded(np.abs(noise).mean()),
-        sqnr_db=_rounded(_decibels(float((wanted**2).sum()), float((noise**2).sum()))),
+        sqnr_db=_rounded(decibels(float((wanted**2).sum()), float((noise**2).sum()))),
         cosine=_rounded(_cosines(wanted, got).mean()),
     )
-
-
-def agreement(reference: FloatArray, found: FloatArray) -> float:
-    """Share of pictures with the same best class, in [0, 1]."""
-    return float((reference.argmax(axis=1) == found.argmax(axis=1)).mean())
 
 
 def _cosines(wanted: npt.NDArray[np.float64], got: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -96,7 +92,8 @@ def _cosines(wanted: npt.NDArray[np.float64], got: npt.NDArray[np.float64]) -> n
     return cosines
 
 
-def _decibels(signal: float, noise: float) -> float:
+def decibels(signal: float, noise: float) -> float:
+    """Signal to noise of two sums of squares; 200 where there is no noise, and never beyond."""
     if noise == 0:
         return EQUAL_DB
     if signal == 0:

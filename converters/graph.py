@@ -28,6 +28,17 @@ def activations(interpreter: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401
     return {str(detail["name"]): detail for detail in chosen if detail["dtype"].__name__ == "float32"}
 
 
+def operations(interpreter: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401
+    """Output tensor and kind of every operation with a float or int8 output, in the order of execution."""
+    details = _details(interpreter)
+    found = []
+    for op in interpreter._get_ops_details():
+        detail = details.get(int(op["outputs"][0])) if len(op["outputs"]) else None
+        if detail is not None and op["op_name"] != "DELEGATE" and detail["dtype"].__name__ in ("float32", "int8"):
+            found.append((str(detail["name"]), str(op["op_name"])))
+    return tuple(dict(found).items())
+
+
 def picture_tensors(interpreter: Any) -> frozenset[str]:  # noqa: ANN401
     """Names of the tensors that hold the picture as it came in, or with a border around it."""
     details = _details(interpreter)
@@ -53,3 +64,22 @@ def _pictures(interpreter: Any) -> set[int]:  # noqa: ANN401
 
 def _details(interpreter: Any) -> dict[int, dict[str, Any]]:  # noqa: ANN401
     return {int(detail["index"]): detail for detail in interpreter.get_tensor_details()}
+
+
+def float_parts(interpreter: Any) -> tuple[bool, bool]:  # noqa: ANN401
+    """Where a quantized model computes in float.
+
+    Returns:
+        Whether any operation does; and whether what one computes is quantized again further on.
+    """
+    details = _details(interpreter)
+    computed: set[int] = set()
+    again = False
+    for op in interpreter._get_ops_details():
+        sources = {int(index) for index in op["inputs"]}
+        kind, outputs = op["op_name"], {int(index) for index in op["outputs"]}
+        if kind == "QUANTIZE":
+            again |= bool(sources & computed)
+        elif kind not in ("DEQUANTIZE", "DELEGATE"):
+            computed |= {i for i in outputs if i in details and details[i]["dtype"].__name__ == "float32"}
+    return bool(computed), again

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +24,7 @@ from edge.bundle.stage import (
 from edge.errors import UsageError
 
 if TYPE_CHECKING:
+    from converters.foreign.job import ImportJob
     from converters.foreign.told import Told
     from converters.importing import Imported
 
@@ -91,6 +90,7 @@ def _output_options(function: F) -> F:
 @click.argument("model", type=_PATH)
 @click.option("--labels", type=_PATH, help="Class names, one a line.  [those inside the model file]")
 @click.option("--task", type=click.Choice(["classify", "detect", "match"]), required=True, help="Kind of answer.")
+@click.option("--to", type=click.Choice(["tflite"]), help="Convert an .onnx file first.  [Keras files always are]")
 @click.option("--name", default="", help="Name of the bundle.  [default: that of the file]")
 @click.option("--version", type=click.IntRange(1), default=1, show_default=True, help="Version of the bundle.")
 @click.option("--out", type=_PATH, help="Bundle folder.  [default: NAME-VERSION]")
@@ -105,6 +105,7 @@ def import_command(
     model: Path,
     labels: Path | None,
     task: str,
+    to: str | None,
     name: str,
     version: int,
     out: Path | None,
@@ -115,15 +116,17 @@ def import_command(
     as_json: bool,
     **told: Any,  # noqa: ANN401  (click's words, typed by `_told`)
 ) -> None:
-    """Wrap MODEL, a .tflite or .onnx file from elsewhere, into a bundle.
+    """Wrap MODEL, a .tflite, .onnx, .keras or .h5 file from elsewhere, into a bundle.
 
     What the file says is found, flags win, and what stays open is asked for. The bundle runs with --allow-unproven
     until `edgeloop bundle prove` has judged it.
+
+    A Keras file, and an ONNX file with --to tflite, is converted to float32 TFLite first, in an environment of its own
+    that is made once under ~/.cache/edgeloop/environments (EDGELOOP_CACHE) and takes about 1.6 GB.
     """
     from dataclasses import replace
 
     from converters.foreign.job import ImportJob, bundle_name
-    from converters.importing import import_model
     from edge.bundle.policy import DecisionPolicy
 
     plain = DecisionPolicy()
@@ -145,7 +148,20 @@ def import_command(
         told=_told(told),
         decision=decision,
     )
-    _say_imported(import_model(job), as_json=as_json)
+    _say_imported(_imported(job, to=to), as_json=as_json)
+
+
+def _imported(job: ImportJob, *, to: str | None) -> Imported:
+    """Converts first what is not run as it stands."""
+    from converters.apart.convert import KERAS_SUFFIXES
+    from converters.importing import import_converted, import_model
+    from edge.settings import cache_home
+
+    suffix = job.model.suffix.lower()
+    if suffix not in KERAS_SUFFIXES and (to is None or suffix == f".{to}"):
+        return import_model(job)
+    environments = cache_home() / "environments"
+    return import_converted(job, environments=environments, say=lambda line: click.echo(line, err=True))
 
 
 def _told(words: dict[str, Any]) -> Told:
@@ -217,6 +233,7 @@ def prove_command(
 
     What passes, or is undecided for want of pictures, becomes an ordinary bundle with a proof and golden vectors.
     """
+    from converters.progress import counted_pictures
     from converters.proving import ProveJob, prove_bundle
     from edge import jsonvalue
     from edge.bundle.policy import QualityLimits
@@ -230,7 +247,7 @@ def prove_command(
     job = ProveJob(
         bundle=folder, data=data, out=out or folder, min_points=min_points, reference=reference, limits=limits
     )
-    with _counted_pictures() as tick:
+    with counted_pictures() as tick:
         bundle, proof = prove_bundle(job, tick=tick)
     if as_json:
         value = {"folder": str(bundle.folder), "digest": bundle.digest, "proof": jsonvalue.to_json(proof)}
@@ -238,19 +255,3 @@ def prove_command(
     else:
         click.echo(f"{proof.verdict.value}: {proof.reason}")
         click.echo(f"wrote {bundle.folder}")
-
-
-@contextlib.contextmanager
-def _counted_pictures() -> Iterator[Callable[[], None]]:
-    """A line that is rewritten in place on a terminal, nothing elsewhere."""
-    done = 0
-
-    def tick() -> None:
-        nonlocal done
-        done += 1
-        if sys.stderr.isatty():
-            click.echo(f"\r{done} pictures ", err=True, nl=False)
-
-    yield tick
-    if done and sys.stderr.isatty():
-        click.echo("", err=True)

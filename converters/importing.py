@@ -6,16 +6,20 @@ few harmless things are assumed and said; what stays open is asked for. The bund
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from converters.apart.convert import as_tflite
 from converters.bundle_writer import file_entries, publish_bundle, stage_bundle, working_folder
 from converters.foreign.inspect import opened_model
 from converters.foreign.job import ImportJob, bundle_name
-from converters.foreign.recording import Recorder, list_golden_pictures, record_golden
+from converters.foreign.labels import MAX_BYTES as MAX_LABEL_BYTES
+from converters.foreign.labels import read_label_file
+from converters.foreign.recording import list_golden_pictures, record_golden
 from converters.foreign.told import Finding
 from converters.foreign.understand import Understood, understand
-from converters.golden import GOLDEN_FILE
+from converters.golden import GOLDEN_FILE, Recorder
 from edge import __version__, durable, jsonvalue
 from edge.backends.base import InferenceBackend
 from edge.bundle.manifest import (
@@ -65,8 +69,43 @@ def _keep_what_is_proven(out: Path) -> None:
         raise UsageError(f"{out} is a proven bundle ({verdict.value})", hint="name another folder with --out")
 
 
-def import_model(job: ImportJob) -> Imported:
+def import_converted(job: ImportJob, *, environments: Path, say: Callable[[str], None]) -> Imported:
+    """Converts a Keras or ONNX file to TFLite in an environment apart, and imports that.
+
+    Args:
+        job: Its model is a `.keras`, `.h5` or `.onnx` file.
+        environments: The folder where such environments are made and kept.
+        say: Takes a line for people before anything takes long.
+
+    Raises:
+        ApartError: The environment cannot be made, or the conversion broke down.
+        EdgeloopError: What `import_model` raises; a `BackendError` also where the model cannot be converted.
+    """
+    _keep_what_is_proven(job.out)
+    _check_labels(job.labels)
+    name = job.name or bundle_name(job.model)
+    with as_tflite(job.model, root=environments, say=say) as converted:
+        imported = import_model(replace(job, model=converted.path, name=name), producer=converted.producer)
+    return replace(imported, notes=(converted.line(), *imported.notes))
+
+
+def _check_labels(path: Path | None) -> None:
+    """Nobody waits for a conversion to hear that the label file cannot be used."""
+    if path is None:
+        return
+    try:
+        with path.open("rb") as file:
+            read_label_file(file.read(MAX_LABEL_BYTES + 1), name=path.name)
+    except OSError as cause:
+        raise UsageError(f"{path}: cannot be read: {(cause.strerror or str(cause)).lower()}") from cause
+
+
+def import_model(job: ImportJob, *, producer: str = "") -> Imported:
     """Wraps a foreign model into a bundle, which is opened and run once before it appears.
+
+    Args:
+        job: What is to be imported.
+        producer: What made the file from one of another format, for the manifest; empty where it is as it came.
 
     Raises:
         UsageError: Something is missing, told wrong, or stays open; names the flag that settles it.
@@ -87,7 +126,7 @@ def import_model(job: ImportJob) -> Imported:
         files = {understood.stage.artifacts[0].file: model.path.read_bytes(), **understood.files}
         if job.golden is not None:
             files |= _golden_files(understood, backend, job)
-    manifest = _manifest(job, name, understood, files)
+    manifest = _manifest(job, name, understood, files, producer)
     durable.make_folder(job.out.absolute().parent)
     _keep_what_is_proven(job.out)
     with working_folder(job.out) as work:
@@ -109,8 +148,11 @@ def _golden_files(understood: Understood, backend: InferenceBackend, job: Import
     return {GOLDEN_FILE: jsonvalue.canonical_bytes(draft.index), **draft.pictures}
 
 
-def _manifest(job: ImportJob, name: str, understood: Understood, files: dict[str, bytes]) -> BundleManifest:
-    nobody = Provenance(run="", snapshot="", train_recipe="", seed=0, weights="", producer=f"edgeloop {__version__}")
+def _manifest(
+    job: ImportJob, name: str, understood: Understood, files: dict[str, bytes], producer: str
+) -> BundleManifest:
+    made_by = ", ".join(word for word in (f"edgeloop {__version__}", producer) if word)
+    nobody = Provenance(run="", snapshot="", train_recipe="", seed=0, weights="", producer=made_by)
     return BundleManifest(
         format_version=FORMAT_VERSION,
         name=name,

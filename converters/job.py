@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from converters.contract import OUTPUT_NAME
+from converters.examples import LabelledPicture, Picture
+from converters.fit import check_outputs, check_truths
+from converters.metrics import metric_of
 from converters.recipes import DEFAULT_RECIPES
 from converters.types import QuantRecipe
 from edge import jsonvalue
-from edge.bundle.manifest import DecisionPolicy, KeepPolicy, PreprocessSpec, Provenance, QualityLimits
+from edge.bundle.manifest import (
+    ArtifactFormat,
+    ArtifactSpec,
+    DecisionPolicy,
+    DetectSpec,
+    KeepPolicy,
+    MatchSpec,
+    OutputKind,
+    OutputSpec,
+    PreprocessSpec,
+    Provenance,
+    QualityLimits,
+    StageSpec,
+    Task,
+    TextSpec,
+)
 from edge.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
+
+    from converters.qat import QatRecipe
+    from edge.jsonvalue import Json
 
 _TOOLS = (
     "torch",
@@ -26,36 +48,9 @@ _TOOLS = (
     "ai-edge-litert",
     "onnx",
     "onnxruntime",
+    "onnxscript",
     "edgeloop",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A picture file.
-
-    Attributes:
-        digest: SHA-256 of the file, hex.
-        path: Where it lies.
-    """
-
-    digest: str
-    path: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelledPicture:
-    """A picture file whose class is known.
-
-    Attributes:
-        digest: SHA-256 of the file, hex.
-        path: Where it lies.
-        label: Its class, one of the job's labels.
-    """
-
-    digest: str
-    path: Path
-    label: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,21 +58,33 @@ class ConversionJob:
     """All that a bundle is made of.
 
     Attributes:
-        network: Takes float32 NCHW in 0 to 255, normalises inside, returns logits; is put into eval mode
-            and onto the CPU.
+        network: Takes float32 NCHW in 0 to 255, normalises inside, returns logits or raw outputs by name; is put into
+            eval mode and onto the CPU.
         name: Name of the bundle.
         version: Version of the bundle, from 1.
-        labels: Class names in the order of the logits.
+        labels: Class names in the order of the outputs.
         preprocess: How its input is made.
-        temperature: The logits' calibration.
-        calibration: Training pictures that activation ranges are taken from; about 200.
+        calibration: Training pictures that activation ranges are taken from; about 200, at least one for each label.
         validation: Pictures that training never saw, for the proof.
         limits: What quantization may cost.
         decision: When the device may trust an answer.
         keep: What the device keeps.
         provenance: Where the network comes from.
         out: The bundle folder to make.
-        recipes: Quantization recipes, tried in this order.
+        task: The kind of answer.
+        outputs: What the network's outputs hold; empty for a classifier's `logits`.
+        temperature: The logits' calibration, where `outputs` is empty.
+        detect: For DETECT.
+        match: For MATCH; names the gallery's files.
+        text: For TEXT; names the lexicon.
+        files: Gallery and lexicon, by name.
+        references: For MATCH: pictures whose embeddings by the float network become the gallery, the first file that
+            `match` names; empty where it is in `files`.
+        recipes: Quantization recipes of the preferred model, tried in this order.
+        also: Recipes of further models, which come into the bundle where the acceptance rule does not refuse them.
+        search: Try all of `recipes` and take the best, instead of the first that is good enough.
+        sensitivity: Where no static int8 recipe is good enough, look for the fewest layers that have to stay float.
+        fine_tune: Where no other static int8 recipe is good enough, train the weights for it; None for never.
     """
 
     network: torch.nn.Module
@@ -85,7 +92,6 @@ class ConversionJob:
     version: int
     labels: tuple[str, ...]
     preprocess: PreprocessSpec
-    temperature: float
     calibration: tuple[Picture, ...]
     validation: tuple[LabelledPicture, ...]
     limits: QualityLimits
@@ -93,7 +99,47 @@ class ConversionJob:
     keep: KeepPolicy
     provenance: Provenance
     out: Path
+    task: Task = Task.CLASSIFY
+    outputs: tuple[OutputSpec, ...] = ()
+    temperature: float = 1.0
+    detect: DetectSpec | None = None
+    match: MatchSpec | None = None
+    text: TextSpec | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    references: tuple[LabelledPicture, ...] = ()
     recipes: tuple[QuantRecipe, ...] = DEFAULT_RECIPES
+    also: tuple[QuantRecipe, ...] = ()
+    search: bool = False
+    sensitivity: bool = False
+    fine_tune: QatRecipe | None = None
+
+    @property
+    def stage_outputs(self) -> tuple[OutputSpec, ...]:
+        """`outputs`, or those of a classifier."""
+        if self.outputs:
+            return self.outputs
+        shape = (1, len(self.labels))
+        return (OutputSpec(name=OUTPUT_NAME, kind=OutputKind.LOGITS, shape=shape, temperature=self.temperature),)
+
+    def stage(self, artifacts: tuple[ArtifactSpec, ...] = ()) -> StageSpec:
+        """The bundle's one stage.
+
+        Raises:
+            UsageError: The task lacks what it needs.
+        """
+        try:
+            return StageSpec(
+                name=self.task.value,
+                preprocess=self.preprocess,
+                outputs=self.stage_outputs,
+                artifacts=artifacts,
+                task=self.task,
+                detect=self.detect,
+                match=self.match,
+                text=self.text,
+            )
+        except ValueError as cause:
+            raise UsageError(str(cause)) from cause
 
 
 def check_job(job: ConversionJob) -> None:
@@ -101,33 +147,30 @@ def check_job(job: ConversionJob) -> None:
 
     Raises:
         UsageError: Names what is missing or does not fit.
-        EdgeloopError: The weights are not finite, or the network does not run at this size.
+        EdgeloopError: The weights are not finite or were never trained, or the network does not run at this size.
     """
-    from converters.export import count_outputs, require_finite
+    from converters.export import describe_outputs, require_finite, require_trained
 
     if not job.calibration:
         raise UsageError("conversion needs at least one calibration picture", hint="give about 200 training pictures")
+    if len(job.calibration) < len(job.labels):
+        raise UsageError(
+            f"{len(job.calibration)} calibration pictures are fewer than the {len(job.labels)} classes",
+            hint="give at least one training picture of each class, better about 200",
+        )
     if not job.validation:
         raise UsageError("conversion needs at least one validation picture", hint="a proof needs about 200 of them")
     if not job.recipes:
         raise UsageError("conversion needs at least one quantization recipe")
-    _check_labels(job)
+    if any(recipe.format is not ArtifactFormat.TFLITE for recipe in job.recipes) and not job.search:
+        raise UsageError("the preferred model is a TFLite one", hint="name ONNX recipes among the further models")
+    job.stage()
+    metric_of(job.limits, job.task)
+    check_truths(job)
     require_finite(job.network)
-    num_outputs = count_outputs(job.network, height=job.preprocess.height, width=job.preprocess.width)
-    if num_outputs != len(job.labels):
-        raise UsageError(
-            f"the network has {num_outputs} outputs, but there are {len(job.labels)} labels",
-            hint="convert with the labels the network was trained on",
-        )
-
-
-def _check_labels(job: ConversionJob) -> None:
-    doubled = [label for label, count in Counter(job.labels).items() if count > 1]
-    if doubled:
-        raise UsageError(f"label {doubled[0]!r} appears more than once")
-    strangers = sorted({picture.label for picture in job.validation} - set(job.labels))
-    if strangers:
-        raise UsageError(f"validation pictures have label {strangers[0]!r}, which the network does not know")
+    require_trained(job.network)
+    shapes = describe_outputs(job.network, height=job.preprocess.height, width=job.preprocess.width)
+    check_outputs(job, shapes)
 
 
 def job_digest(job: ConversionJob) -> str:
@@ -136,27 +179,36 @@ def job_digest(job: ConversionJob) -> str:
     Returns:
         SHA-256, hex, over the network's structure and weights, the pictures, policies and library versions.
     """
+    plain = {
+        item.name: getattr(job, item.name)
+        for item in fields(job)
+        if item.name not in ("network", "out", "calibration", "validation", "references", "files")
+    }
     return jsonvalue.digest_of(
         {
-            "network": _network_digest(job.network),
-            "name": job.name,
-            "version": job.version,
-            "labels": job.labels,
-            "preprocess": job.preprocess,
-            "temperature": job.temperature,
+            **plain,
+            "network": network_digest(job.network),
             "calibration": [picture.digest for picture in job.calibration],
-            "validation": [[picture.digest, picture.label] for picture in job.validation],
-            "limits": job.limits,
-            "decision": job.decision,
-            "keep": job.keep,
-            "provenance": job.provenance,
-            "recipes": job.recipes,
-            "tools": {name: _version(name) for name in _TOOLS},
+            "validation": [truth_of(picture) for picture in job.validation],
+            "references": [truth_of(picture) for picture in job.references],
+            "files": {name: hashlib.sha256(data).hexdigest() for name, data in job.files.items()},
+            "tools": tool_versions(),
         }
     )
 
 
-def _network_digest(network: torch.nn.Module) -> str:
+def truth_of(picture: LabelledPicture) -> Json:
+    """A labelled picture without its place, as JSON."""
+    return jsonvalue.to_json([picture.digest, picture.label, picture.boxes, picture.attributes])
+
+
+def tool_versions() -> dict[str, str]:
+    """Version of every library that has a part in a conversion."""
+    return {name: _version(name) for name in _TOOLS}
+
+
+def network_digest(network: torch.nn.Module) -> str:
+    """SHA-256, hex, of a network's structure and weights."""
     digest = hashlib.sha256()
     for name, module in network.named_modules():
         digest.update(f"{name} {type(module).__qualname__} {module.extra_repr()}\n".encode())

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converters.types import Artifact, Latency, Measurements
+from converters.types import Artifact, Latency
 from edge.backends.select import open_backend
 from edge.preprocess import to_input
 
@@ -18,19 +18,16 @@ WARM_UP_RUNS = 3
 RUNS = 30
 
 
-def measure(artifacts: tuple[Artifact, ...], picture: ByteArray, *, created_at: float) -> Measurements:
+def latency(artifact: Artifact, picture: ByteArray) -> Latency:
     """Times the network alone, on one thread.
 
     Args:
-        artifacts: The models.
-        picture: uint8 (height, width, 3) that they are run on.
-        created_at: Seconds since the epoch, UTC.
+        artifact: The model.
+        picture: uint8 (height, width, 3) that it is run on.
+
+    Raises:
+        BackendError: The runtime refuses the model.
     """
-    latencies = tuple(_latency(artifact, picture) for artifact in artifacts)
-    return Measurements(created_at=created_at, machine=_machine(Path("/proc/cpuinfo")), latencies=latencies)
-
-
-def _latency(artifact: Artifact, picture: ByteArray) -> Latency:
     import numpy as np
 
     tensor = to_input(picture)
@@ -44,7 +41,28 @@ def _latency(artifact: Artifact, picture: ByteArray) -> Latency:
     finally:
         backend.close()
     p50, p95 = np.percentile(times[WARM_UP_RUNS:], [50, 95])
-    return Latency(file=artifact.path.name, p50_ms=round(float(p50), 4), p95_ms=round(float(p95), 4), runs=RUNS)
+    return Latency(
+        file=artifact.path.name,
+        p50_ms=round(float(p50), 4),
+        p95_ms=round(float(p95), 4),
+        runs=RUNS,
+        recipe=artifact.recipe.name,
+    )
+
+
+def peak_memory_mb() -> float:
+    """Greatest resident memory of this process so far, in MB (10^6 bytes); 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
+
+
+def machine() -> str:
+    """Processor and system, for people."""
+    return _machine(Path("/proc/cpuinfo"))
 
 
 def _machine(cpuinfo: Path) -> str:

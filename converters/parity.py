@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converters.types import Artifact
-from edge.backends.select import open_backend
-from edge.errors import UsageError
+from converters.types import Parity
+from edge.errors import EdgeloopError
 from edge.preprocess import preprocess_pixels, to_input
 
 if TYPE_CHECKING:
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from edge.bundle.manifest import PreprocessSpec
     from edge.types import ByteArray, FloatArray
 
-_BATCH = 32
+# Two float32 forms of one network differ by rounding alone: some 100 dB.
+MIN_PARITY_DB = 60.0
 
 
 def load_pixels(paths: Sequence[Path], spec: PreprocessSpec) -> tuple[ByteArray, ...]:
@@ -33,52 +33,38 @@ def load_pixels(paths: Sequence[Path], spec: PreprocessSpec) -> tuple[ByteArray,
     return tuple(preprocess_pixels(path, spec)[0] for path in paths)
 
 
-def float_logits(network: torch.nn.Module, pictures: Sequence[ByteArray]) -> FloatArray:
-    """What the trained network itself says.
+def torch_outputs(network: torch.nn.Module, picture: ByteArray) -> dict[str, FloatArray]:
+    """What the trained network itself says about one picture.
 
     Args:
         network: Takes float32 NCHW in 0 to 255.
-        pictures: uint8 (height, width, 3).
+        picture: uint8 (height, width, 3).
 
     Returns:
-        float32 (pictures, classes).
+        float32 outputs by name, batch of 1 in front.
     """
-    import numpy as np
     import torch
 
-    parts = []
+    from converters.export import as_outputs
+
     with torch.no_grad():
-        for start in range(0, len(pictures), _BATCH):
-            batch = torch.from_numpy(np.stack(pictures[start : start + _BATCH])).permute(0, 3, 1, 2).float()
-            parts.append(network(batch).numpy())
-    return np.concatenate(parts).astype(np.float32, copy=False)
+        found = as_outputs(network(torch.from_numpy(to_input(picture)).permute(0, 3, 1, 2)))
+    return {name: tensor.numpy().astype("float32", copy=False) for name, tensor in found.items()}
 
 
-def artifact_logits(artifact: Artifact, output: str, pictures: Sequence[ByteArray]) -> FloatArray:
-    """What a converted model says, through the runtime that the device uses, on one thread.
-
-    Args:
-        artifact: The model file.
-        output: Name of the output with the logits.
-        pictures: uint8 (height, width, 3).
-
-    Returns:
-        float32 (pictures, classes).
+def require_parity(parity: Parity) -> None:
+    """Refuses a float32 file that does not answer as the trained network does.
 
     Raises:
-        BackendError: The runtime refuses the model.
-        UsageError: The model has no output of that name.
+        EdgeloopError: Names the output that is furthest off.
     """
-    import numpy as np
-
-    backend = open_backend(artifact.path, artifact.format, threads=1)
-    try:
-        rows = [backend.run(to_input(picture)).by_name for picture in pictures]
-    finally:
-        backend.close()
-    if any(output not in row for row in rows):
-        raise UsageError(f"{artifact.path.name} has no output {output!r}, it has {', '.join(rows[0])}")
-    return np.concatenate([row[output] for row in rows]).astype(np.float32, copy=False)
+    worst = min(parity.errors, key=lambda error: error.sqnr_db)
+    if worst.sqnr_db < MIN_PARITY_DB:
+        raise EdgeloopError(
+            f"the {parity.format.value.upper()} model does not answer as the trained network does: output "
+            f"{worst.output!r} has {worst.sqnr_db:.1f} dB, at least {MIN_PARITY_DB:.0f} dB are asked",
+            hint="the exporter has no right form for one of its operations: replace it",
+        )
 
 
 @contextmanager

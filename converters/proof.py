@@ -1,121 +1,114 @@
-"""The acceptance rule, and the proof that a bundle carries. Format page: docs/formats/proof.md."""
+"""The proof that a bundle carries: what each model costs against the float one. Format page: docs/formats/proof.md."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Sequence
 
-from converters.compare import agreement, output_error, paired_interval, unseen_bound
-from converters.types import Artifact, ArtifactProof, Proof, Scheme
+from converters.acceptance import Figures, judge
+from converters.answers import Answers
+from converters.compare import output_error
+from converters.examples import LabelledPicture
+from converters.metrics import agreement, named, paired_drop, score_of, tally
+from converters.types import AnswerPair, Artifact, ArtifactProof, Estimate, OutputError, Proof, Scheme
 from edge.bundle.manifest import ProofSummary, QualityLimits, Verdict
-
-if TYPE_CHECKING:
-    from edge.types import FloatArray
-
-    # (pictures, classes) outputs and the right class of each picture to a score in [0, 1] for each picture.
-    Score = Callable[[FloatArray, Sequence[int]], FloatArray]
+from edge.types import Prediction
 
 PROOF_FILE = "proof.json"
-
-
-def top1(logits: FloatArray, truths: Sequence[int]) -> FloatArray:
-    """1 where the best class is the right one, else 0."""
-    import numpy as np
-
-    right: FloatArray = (logits.argmax(axis=1) == np.asarray(truths)).astype(np.float32)
-    return right
 
 
 def prove_artifact(
     artifact: Artifact,
     *,
-    output: str,
-    reference: FloatArray,
-    found: FloatArray,
-    truths: Sequence[int],
+    reference: Answers,
+    found: Answers,
+    truths: Sequence[LabelledPicture],
+    metric: str,
     limits: QualityLimits,
-    score: Score = top1,
 ) -> ArtifactProof:
-    """Weighs an artifact against the float network it was made from.
+    """Weighs an artifact against the float model of the same network.
 
     Args:
         artifact: The model file.
-        output: Name of its output.
-        reference: What the float network says, (pictures, classes).
-        found: What the artifact says on the same pictures.
-        truths: The right class of each picture.
+        reference: What the float model says.
+        found: What the artifact says about the same pictures.
+        truths: What is right.
+        metric: What the drop is measured in.
         limits: What quantization may cost.
-        score: How good an answer is, in [0, 1].
 
     Returns:
         The proof with its verdict.
     """
-    import numpy as np
-
-    finite = bool(np.isfinite(found).all())
-    found = np.nan_to_num(found, nan=0.0, posinf=0.0, neginf=0.0)
-    before, after = score(reference, truths), score(found, truths)
-    drop, lower, upper = (100 * value for value in paired_interval(before - after))
-    if artifact.recipe.scheme is not Scheme.FLOAT32 and not (after < before).any():
-        upper = max(upper, drop + 100 * unseen_bound(len(truths)))
-    verdict, reason = judge(drop=drop, upper=upper, size_bytes=artifact.size_bytes, limits=limits)
-    if not finite:
-        verdict, reason = Verdict.FAIL, "some outputs are not finite numbers"
+    before = tally(metric, reference.predictions, truths)
+    if found.broken:
+        return _broken(artifact, found.broken, score_of(before).value, len(truths))
+    after = tally(metric, found.predictions, truths)
+    drop = paired_drop(before, after, exact=artifact.recipe.scheme is Scheme.FLOAT32)
+    errors = output_errors(reference, found)
+    share = round(agreement(reference.predictions, found.predictions), 6)
+    figures = Figures(drop=drop, size_bytes=artifact.size_bytes, agreement=share, errors=errors)
+    verdict, reason = judge(figures, limits)
     return ArtifactProof(
         file=artifact.path.name,
         recipe=artifact.recipe.name,
         size_bytes=artifact.size_bytes,
         num_pictures=len(truths),
-        float_accuracy=_points(100 * float(before.mean(dtype="float64"))),
-        accuracy=_points(100 * float(after.mean(dtype="float64"))),
-        drop_points=_points(drop),
-        drop_lower_points=_points(lower),
-        drop_upper_points=_points(upper),
-        agreement=round(agreement(reference, found), 6),
-        errors=(output_error(output, reference, found),),
+        float_accuracy=score_of(before).value,
+        accuracy=score_of(after).value,
+        drop_points=drop.value,
+        drop_lower_points=drop.lower,
+        drop_upper_points=drop.upper,
+        agreement=share,
+        errors=errors,
         verdict=verdict,
         reason=reason,
+        answers=answer_pairs(reference.predictions, found.predictions),
     )
 
 
-def judge(*, drop: float, upper: float, size_bytes: int, limits: QualityLimits) -> tuple[Verdict, str]:
-    """The acceptance rule.
+def output_errors(reference: Answers, found: Answers) -> tuple[OutputError, ...]:
+    """How far each output is from the float model's, on the pictures whose raw outputs were kept."""
+    return tuple(output_error(name, reference.raw[name], found.raw[name]) for name in reference.raw)
+
+
+def answer_pairs(before: Sequence[Prediction], after: Sequence[Prediction]) -> tuple[AnswerPair, ...]:
+    """How often the two models named which labels, sorted by label."""
+    pairs = Counter((named(one), named(other)) for one, other in zip(before, after, strict=True))
+    return tuple(AnswerPair(before=one, after=other, num=num) for (one, other), num in sorted(pairs.items()))
+
+
+def summarise(proof: Proof, rejected: Sequence[ArtifactProof]) -> ProofSummary:
+    """The proof in one line for the manifest; its first artifact is the one a device prefers.
 
     Args:
-        drop: Paired drop of accuracy, float minus artifact, in points.
-        upper: Its upper 95 % bound.
-        size_bytes: Size of the model file.
-        limits: What is allowed.
-
-    Returns:
-        FAIL when the drop or the size is above its limit, UNDECIDED when only the bound is, else PASS; and why.
+        proof: Of the models in the bundle.
+        rejected: Of those that were tried before and failed.
     """
-    if limits.max_size_bytes and size_bytes > limits.max_size_bytes:
-        return Verdict.FAIL, f"{size_bytes} bytes, at most {limits.max_size_bytes} are allowed"
-    drop, upper = _points(drop), _points(upper)
-    if drop > limits.max_drop_points:
-        return Verdict.FAIL, f"loses {drop:.2f} points, at most {limits.max_drop_points:.2f} are allowed"
-    if upper > limits.max_drop_upper_points:
-        limit = limits.max_drop_upper_points
-        return (
-            Verdict.UNDECIDED,
-            f"loses {drop:.2f} points, but up to {upper:.2f} cannot be ruled out (limit {limit:.2f})",
-        )
-    return Verdict.PASS, f"loses {drop:.2f} points, at most {upper:.2f} with 95 % confidence"
-
-
-def summarise(proof: Proof) -> ProofSummary:
-    """The proof in one line for the manifest; its first artifact is the one a device prefers."""
     first = proof.artifacts[0]
     return ProofSummary(
         verdict=first.verdict,
         file=PROOF_FILE,
         drop_points=first.drop_points,
         drop_upper_points=first.drop_upper_points,
-        fallbacks=tuple(f"{rejected.recipe}: {rejected.reason}" for rejected in proof.rejected),
+        fallbacks=tuple(f"{one.recipe}: {one.reason}" for one in rejected),
     )
 
 
-def _points(value: float) -> float:
-    """Six digits after the point, and never a negative zero."""
-    return round(value, 6) + 0.0
+def _broken(artifact: Artifact, why: str, float_score: float, num: int) -> ArtifactProof:
+    """Of a model that gives no answers."""
+    lost = Estimate(value=float_score, lower=float_score, upper=float_score)
+    return ArtifactProof(
+        file=artifact.path.name,
+        recipe=artifact.recipe.name,
+        size_bytes=artifact.size_bytes,
+        num_pictures=num,
+        float_accuracy=float_score,
+        accuracy=0.0,
+        drop_points=lost.value,
+        drop_lower_points=lost.lower,
+        drop_upper_points=lost.upper,
+        agreement=0.0,
+        errors=(),
+        verdict=Verdict.FAIL,
+        reason=why,
+    )

@@ -16,11 +16,11 @@ from converters.bundle_writer import file_entries, publish_bundle, stage_bundle,
 from converters.foreign.fared import Fared, run_bundle
 from converters.foreign.imported_proof import PROOF_KIND, ImportedProof, ReferenceProof
 from converters.foreign.job import ImportJob
-from converters.foreign.recording import Recorder, record_golden, spread
+from converters.foreign.recording import record_golden, spread
 from converters.foreign.told import Told
 from converters.foreign.truth import KnownPicture, read_boxes, read_classes
 from converters.foreign.verdict import judge_imported
-from converters.golden import GOLDEN_FILE
+from converters.golden import GOLDEN_FILE, Recorder
 from converters.importing import TASKS, import_model
 from converters.proof import PROOF_FILE
 from edge import jsonvalue

@@ -12,22 +12,33 @@ from converters.types import QuantRecipe, Scheme
 from edge.errors import EdgeloopError, MissingExtraError
 
 if TYPE_CHECKING:
-    from converters.calibrate import Ranges
+    from converters.ranges import Ranges
     from edge.types import ByteArray
 
 EVERYTHING = ".*"
 
 
 def quantize(
-    float_model: bytes, recipe: QuantRecipe, *, ranges: Ranges | None = None, sample: ByteArray | None = None
+    float_model: bytes,
+    recipe: QuantRecipe,
+    *,
+    ranges: Ranges | None = None,
+    sample: ByteArray | None = None,
+    float_layers: Sequence[str] = (),
+    only: str = EVERYTHING,
 ) -> bytes:
     """Quantizes a float32 TFLite model; input and outputs stay float32.
+
+    A softmax inside the network stays float in static int8: its integer form differs between processors, and no other
+    operation's does.
 
     Args:
         float_model: The model.
         recipe: What is quantized, and how.
         ranges: Activation ranges by tensor name; needed for static int8 only.
         sample: One picture, uint8 (height, width, 3); needed for static int8 only.
+        float_layers: Patterns as the recipe has them, of this network's own layers; one that matches none is no error.
+        only: Pattern of the layers that static int8 quantizes; all others stay float.
 
     Returns:
         The quantized model; the same bytes for the same arguments, in any process.
@@ -38,7 +49,7 @@ def quantize(
     """
     if recipe.scheme is Scheme.FLOAT32:
         return float_model
-    quantizer = _quantizer(float_model, recipe)
+    quantizer = _quantizer(float_model, recipe, float_layers, only)
     try:
         with quiet_libraries():
             calibration = None
@@ -50,7 +61,7 @@ def quantize(
     return bytes(result.quantized_model)
 
 
-def _quantizer(float_model: bytes, recipe: QuantRecipe) -> Any:  # noqa: ANN401  (a library without types)
+def _quantizer(float_model: bytes, recipe: QuantRecipe, float_layers: Sequence[str], only: str) -> Any:  # noqa: ANN401  (a library without types)
     try:
         from ai_edge_quantizer import qtyping, quantizer
         from ai_edge_quantizer.algorithm_manager import AlgorithmName
@@ -60,14 +71,15 @@ def _quantizer(float_model: bytes, recipe: QuantRecipe) -> Any:  # noqa: ANN401 
     every_op = qtyping.TFLOperationName.ALL_SUPPORTED
     match recipe.scheme:
         case Scheme.STATIC_INT8:
-            made.add_static_config(EVERYTHING, every_op, activation_num_bits=8, weight_num_bits=8)
-            for edge_op in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
-                made.update_quantization_recipe(EVERYTHING, edge_op, algorithm_key=AlgorithmName.NO_QUANTIZE)
+            made.add_static_config(only, every_op, activation_num_bits=8, weight_num_bits=8)
+            names = qtyping.TFLOperationName
+            for float_op in (names.INPUT, names.OUTPUT, names.SOFTMAX):
+                made.update_quantization_recipe(EVERYTHING, float_op, algorithm_key=AlgorithmName.NO_QUANTIZE)
         case Scheme.WEIGHT_INT8:
             made.add_weight_only_config(EVERYTHING, every_op, num_bits=8)
         case Scheme.FLOAT16:
             made.update_quantization_recipe(EVERYTHING, every_op, _half_floats(), AlgorithmName.FLOAT_CASTING)
-    for pattern in _float_layers(float_model, recipe):
+    for pattern in (*_float_layers(float_model, recipe), *float_layers):
         made.update_quantization_recipe(pattern, every_op, algorithm_key=AlgorithmName.NO_QUANTIZE)
     return made
 

@@ -133,6 +133,29 @@ def process_environment() -> Mapping[str, str]:
     return os.environ
 
 
+def cache_home(environment: Mapping[str, str] | None = None) -> Path:
+    """Where edgeloop keeps what it can make again: `EDGELOOP_CACHE`, or `edgeloop` in the user's cache folder.
+
+    The user's cache folder is `XDG_CACHE_HOME`, which counts only as an absolute path (XDG Base Directory
+    Specification), or `~/.cache`. The folder need not exist yet.
+
+    Args:
+        environment: What a test says; None for that of this process.
+
+    Raises:
+        UsageError: None of them is set, and the user has no home folder.
+    """
+    found = process_environment() if environment is None else environment
+    if own := found.get(f"{PREFIX}CACHE", ""):
+        return Path(own).absolute()
+    user = Path(found.get("XDG_CACHE_HOME", ""))
+    if user.is_absolute():
+        return user / "edgeloop"
+    if home := found.get("HOME", ""):
+        return Path(home).absolute() / ".cache" / "edgeloop"
+    raise UsageError("no folder for what edgeloop keeps", hint=f"set {PREFIX}CACHE")
+
+
 def log_level(environment: Mapping[str, str], *, verbose: int) -> str:
     """The level of log lines: `-v` is INFO, `-vv` DEBUG; without it `LOG_LEVEL`, then WARNING.
 

@@ -12,7 +12,7 @@ from cloud_train.evaluation.gates import judge_gates
 from cloud_train.evaluation.metrics import accuracy, class_rows, macro_f1, paired_gain
 from cloud_train.evaluation.story import KeptSample, LoopStory, Opinion, StepTime, StreamFacts, VersionFacts
 from cloud_train.types import EvalReport, PictureResult, SnapshotItem, Split
-from converters.types import ArtifactProof, Latency, Measurements, OutputError, Proof
+from converters.types import ArtifactProof, ConversionRecord, Estimate, Latency, Measurements, OutputError, Proof
 from edge.bundle.manifest import QualityLimits, Verdict
 
 LABELS = ("berry-tea", "cocoa", "crackers", "green-tea", "honey", "instant-soup", "jam", "lentils", "mint", "oat-bar")
@@ -72,48 +72,68 @@ def made_report(
     )
 
 
-def made_proof(*, rejected: bool = False) -> Proof:
-    """An int8 and a float artifact; with `rejected` another recipe failed first."""
+def made_artifact_proof(file: str, recipe: str, *, drop: float, spread: float, verdict: Verdict) -> ArtifactProof:
+    """What an int8 model costs."""
+    return ArtifactProof(
+        file=file,
+        recipe=recipe,
+        size_bytes=702_000,
+        num_pictures=180,
+        float_accuracy=83.3,
+        accuracy=83.3 - drop,
+        drop_points=drop,
+        drop_lower_points=drop - spread,
+        drop_upper_points=drop + spread,
+        agreement=0.983,
+        errors=(OutputError(output="logits", max_abs=0.2, mean_abs=0.03, sqnr_db=31.0, cosine=0.999),),
+        verdict=verdict,
+        reason="paired drop 3.9 points, at most 1.0 allowed" if verdict is Verdict.FAIL else "within the limits",
+    )
 
-    def artifact(file: str, recipe: str, size: int, drop: float, spread: float, verdict: Verdict) -> ArtifactProof:
-        return ArtifactProof(
-            file=file,
-            recipe=recipe,
-            size_bytes=size,
-            num_pictures=180,
-            float_accuracy=83.3,
-            accuracy=83.3 - drop,
-            drop_points=drop,
-            drop_lower_points=drop - spread,
-            drop_upper_points=drop + spread,
-            agreement=0.983,
-            errors=(OutputError(output="logits", max_abs=0.2, mean_abs=0.03, sqnr_db=31.0, cosine=0.999),),
-            verdict=verdict,
-            reason="paired drop 3.9 points, at most 1.0 allowed" if verdict is Verdict.FAIL else "within the limits",
-        )
 
-    failed = (artifact("x.tflite", "static_wi8_ai8", 702_000, 3.9, 2.0, Verdict.FAIL),) if rejected else ()
+def made_proof() -> Proof:
+    """An int8 model against a float one."""
     return Proof(
         limits=QualityLimits(),
         calibration_digests=tuple(digest_of(f"c{number}") for number in range(200)),
         validation_digests=tuple(digest_of(f"v{number}") for number in range(180)),
         artifacts=(
-            artifact("model_static_wi8_ai8.tflite", "static_wi8_ai8", 702_000, 0.6, 1.3, Verdict.PASS),
-            artifact("model_fp32.onnx", "fp32", 2_430_000, 0.0, 0.0, Verdict.PASS),
+            made_artifact_proof(
+                "model_static_wi8_ai8.tflite", "static_wi8_ai8", drop=0.6, spread=1.3, verdict=Verdict.PASS
+            ),
         ),
-        rejected=failed,
+        reference="model_fp32.onnx",
+        score=Estimate(value=83.3, lower=77.2, upper=88.1),
     )
 
 
+def made_record() -> ConversionRecord:
+    """One recipe failed before another one passed."""
+    failed = made_artifact_proof("x.tflite", "static_wi8_ai8", drop=3.9, spread=2.0, verdict=Verdict.FAIL)
+    return ConversionRecord(parity=(), trials=(failed, *made_proof().artifacts), chosen=("static_wi8_ai8",))
+
+
 def made_measurements() -> Measurements:
-    """Latencies of both artifacts."""
+    """Latencies of the int8 model and of the reference."""
     return Measurements(
         created_at=1_700_000_000.0,
         machine="Example CPU, 2 cores, Linux",
         latencies=(
-            Latency(file="model_static_wi8_ai8.tflite", p50_ms=0.71, p95_ms=0.93, runs=200),
+            Latency(file="model_static_wi8_ai8.tflite", p50_ms=0.71, p95_ms=0.93, runs=200, recipe="static_wi8_ai8"),
             Latency(file="model_fp32.onnx", p50_ms=1.62, p95_ms=2.4, runs=200),
         ),
+    )
+
+
+def made_version(report: EvalReport, num_train: int, *, record: ConversionRecord | None = None) -> VersionFacts:
+    """A version that was converted."""
+    return VersionFacts(
+        report=report,
+        num_train=num_train,
+        proof=made_proof(),
+        measurements=made_measurements(),
+        record=record,
+        reference_bytes=2_430_000,
     )
 
 
@@ -166,8 +186,8 @@ def made_story(*, labels: tuple[str, ...] = LABELS, control: bool = True, **chan
         "data": "1,440 drawn shelf products of 10 classes",
         "answers": "the data set's own label, in place of a person, through the call that a person's click makes",
         "unknown_classes": unknown,
-        "v1": VersionFacts(report=v1, num_train=310, proof=made_proof(), measurements=made_measurements()),
-        "v2": VersionFacts(report=v2, num_train=452, proof=made_proof(rejected=True), measurements=made_measurements()),
+        "v1": made_version(v1, 310),
+        "v2": made_version(v2, 452, record=made_record()),
         "control": VersionFacts(report=drawn, num_train=452) if control else None,
         "gain": paired_gain(v1, v2),
         "gain_over_control": paired_gain(drawn, v2) if control else None,

@@ -203,6 +203,4 @@ def _proof(folder: Path, verdict: Verdict) -> Proof:
         )
         for artifact in ARTIFACTS
     )
-    return Proof(
-        limits=QualityLimits(), calibration_digests=(), validation_digests=(), artifacts=artifacts, rejected=()
-    )
+    return Proof(limits=QualityLimits(), calibration_digests=(), validation_digests=(), artifacts=artifacts)

@@ -29,9 +29,8 @@ from cloud_train.retrain.plan import RetrainResult
 from cloud_train.retrain.steps import read_report
 from cloud_train.store.layout import StoreLayout
 from cloud_train.types import GateResult, SampleRecord, Split
-from converters.types import Measurements, Proof
+from converters.records import read_measurements, read_record, read_trained_proof
 from edge import jsonvalue
-from edge.bundle.manifest import MEASUREMENTS_NAME
 from edge.bundle.reader import open_bundle
 from edge.durable import write_bytes
 from edge.jsonvalue import Json
@@ -282,13 +281,15 @@ def _version(options: DemoOptions, result: RetrainResult) -> VersionFacts:
     from cloud_train.datasets.snapshot import load_snapshot
 
     bundle = open_bundle(Path(result.bundle))
-    measured = bundle.folder / MEASUREMENTS_NAME
     snapshot = load_snapshot(StoreLayout(root=options.store).snapshot(result.snapshot))
+    proof = read_trained_proof(bundle)
     return VersionFacts(
         report=read_report(Path(result.report)),
         num_train=len(snapshot.of(Split.TRAIN)),
-        proof=jsonvalue.load(Proof, bundle.read(bundle.manifest.proof.file), where="proof"),
-        measurements=jsonvalue.load(Measurements, measured.read_bytes(), where=MEASUREMENTS_NAME)
-        if measured.exists()
-        else None,
+        proof=proof,
+        measurements=read_measurements(bundle),
+        record=read_record(bundle),
+        reference_bytes=next(
+            (entry.size_bytes for entry in bundle.manifest.files if proof and entry.name == proof.reference), 0
+        ),
     )

@@ -1,64 +1,22 @@
-"""The plots of the report, each a stand-alone SVG. The same values give the same bytes.
-
-Colours are from Okabe and Ito's palette, which people with any colour vision tell apart.
-"""
+"""The plots of the report, each a stand-alone SVG. The same values give the same bytes."""
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cloud_train.evaluation.metrics import confusion
 from cloud_train.evaluation.story import LoopStory, VersionFacts
 from cloud_train.types import ClassScoreRow, EvalReport, PictureResult
-from edge.errors import MissingExtraError
+from converters.report.draw import ASK, BAD, BLANK, GOOD, bars, draw, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from converters.types import ArtifactProof
 
 COLOURS = {"v1": "#E69F00", "v2": "#0072B2", "v2' (random)": "#7A7A7A"}
-GOOD, BAD, ASK, BLANK = "#0072B2", "#D55E00", "#56B4E9", "#C8C8C8"
 MAX_CLASSES = 40
-_WIDTH = 5.4
-_STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "edgeloop",
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#555555",
-    "grid.color": "#E2E2E2",
-    "legend.frameon": False,
-}
-
-
-def draw(height: float, paint: Callable[[Axes], None], *, width: float = _WIDTH) -> bytes:
-    """Makes one SVG.
-
-    Args:
-        height: In inches.
-        paint: Draws into the axes.
-        width: In inches.
-    """
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as cause:
-        raise MissingExtraError("matplotlib", "cloud") from cause
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a class name in a script that the measuring font lacks
-        figure: Figure = Figure(figsize=(width, height), layout="constrained")
-        paint(figure.add_subplot())
-        target = io.BytesIO()
-        figure.savefig(target, format="svg", metadata={"Date": None})
-    return target.getvalue()
 
 
 def accuracy_plot(story: LoopStory) -> bytes:
@@ -137,7 +95,7 @@ def shown_classes(v1: EvalReport, v2: EvalReport) -> list[tuple[ClassScoreRow, C
 
 def class_name(row: ClassScoreRow, unknown: Sequence[str]) -> str:
     """Label for an axis: with the number of pictures, and whether v1 knew it."""
-    return f"{_short(row.label)}{' [new]' if row.label in unknown else ''} ({row.num})"
+    return f"{short(row.label)}{' [new]' if row.label in unknown else ''} ({row.num})"
 
 
 def decision_plot(story: LoopStory) -> bytes:
@@ -203,15 +161,17 @@ def drop_plot(story: LoopStory) -> bytes:
 
 
 def size_plot(facts: VersionFacts) -> bytes:
-    """Size of each artifact."""
+    """Size of each artifact, and of the float model they were held against."""
     rows = [(one.recipe, one.size_bytes / 1e3) for one in artifacts_of(facts)]
-    return _bars(rows, "size of the model file, kB", "{:,.0f} kB") if rows else b""
+    if facts.reference_bytes:
+        rows.append(("float reference", facts.reference_bytes / 1e3))
+    return bars(rows, "size of the model file, kB", "{:,.0f} kB") if rows else b""
 
 
 def bytes_plot(story: LoopStory) -> bytes:
     """Bytes the device saw against bytes it sent."""
     seen, sent = story.stream.bytes_seen / 1e6, story.stream.bytes_uploaded / 1e6
-    return _bars([("seen", seen), ("uploaded", sent)], "first pass of the field's pictures, MB", "{:.2f} MB")
+    return bars([("seen", seen), ("uploaded", sent)], "first pass of the field's pictures, MB", "{:.2f} MB")
 
 
 def latency_plot(facts: VersionFacts) -> bytes:
@@ -219,28 +179,9 @@ def latency_plot(facts: VersionFacts) -> bytes:
     if not (facts.measurements and facts.measurements.latencies):
         return b""
     recipes = {one.file: one.recipe for one in artifacts_of(facts)}
-    rows = [(recipes.get(one.file, one.file), one.p50_ms) for one in facts.measurements.latencies]
+    rows = [(one.recipe or recipes.get(one.file, one.file), one.p50_ms) for one in facts.measurements.latencies]
     tails = [one.p95_ms for one in facts.measurements.latencies]
-    return _bars(rows, "one run, one thread, ms (bar: median, tick: 95th percentile)", "{:.2f} ms", tails)
-
-
-def _bars(rows: Sequence[tuple[str, float]], axis: str, form: str, tails: Sequence[float] = ()) -> bytes:
-    """Horizontal bars with their figures, from 0."""
-
-    def paint(axes: Axes) -> None:
-        places = range(len(rows))
-        axes.barh(places, [value for _, value in rows], height=0.55, color=COLOURS["v2"])
-        axes.plot(tails, list(places)[: len(tails)], "|", color="black", markersize=14, markeredgewidth=1.5)
-        ends = [max(value, tail) for (_, value), tail in zip(rows, [*tails, *[0.0] * len(rows)], strict=False)]
-        for place, (_, value), end in zip(places, rows, ends, strict=True):
-            axes.annotate(form.format(value), (end, place), (6, 0), textcoords="offset points", va="center")
-        axes.set_yticks(places, [name for name, _ in rows])
-        axes.invert_yaxis()
-        axes.set_xlim(0, 1.25 * max(ends) or 1)
-        axes.set_xlabel(axis)
-        axes.grid(axis="x")
-
-    return draw(0.38 * len(rows) + 0.7, paint)
+    return bars(rows, "one run, one thread, ms (bar: median, tick: 95th percentile)", "{:.2f} ms", tails=tails)
 
 
 def confusion_plot(report: EvalReport) -> bytes:
@@ -257,7 +198,7 @@ def confusion_plot(report: EvalReport) -> bytes:
                 for column, count in enumerate(line):
                     colour = "white" if shares[row, column] > 55 else "black"
                     axes.text(column, row, str(count) if count else "", ha="center", va="center", color=colour)
-        names, size = [_short(label) for label in labels], 6 if small else 9
+        names, size = [short(label) for label in labels], 6 if small else 9
         axes.set_xticks(range(len(labels)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=size)
         axes.set_yticks(range(len(labels)), names, fontsize=size)
         axes.set_xlabel("v2 said")
@@ -266,7 +207,3 @@ def confusion_plot(report: EvalReport) -> bytes:
 
     side = min(6.6, 0.36 * len(labels) + 2.2)
     return draw(side, paint, width=side)
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= 28 else f"{label[:27]}…"

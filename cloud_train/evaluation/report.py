@@ -9,18 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cloud_train.evaluation import plots
-from cloud_train.evaluation.page import (
-    data_uri,
-    definitions,
-    figure,
-    figures,
-    page,
-    paragraph,
-    section,
-    table,
-    text,
-    tiles,
-)
 from cloud_train.evaluation.story import (
     KeptSample,
     LoopStory,
@@ -32,7 +20,19 @@ from cloud_train.evaluation.story import (
 from cloud_train.evaluation.terminal import terminal_table
 from cloud_train.evaluation.wording import accuracy_rows, control_verdict, gain_text, percent, summary
 from cloud_train.types import Interval
-from edge.bundle.manifest import CropPolicy, PreprocessSpec
+from converters.report.html import (
+    data_uri,
+    definitions,
+    figure,
+    figures,
+    page,
+    paragraph,
+    section,
+    table,
+    text,
+    tiles,
+)
+from edge.bundle.manifest import CropPolicy, PreprocessSpec, Verdict
 from edge.durable import make_folder, write_bytes
 from edge.errors import ImageError
 
@@ -202,13 +202,14 @@ def _proof_rows(story: LoopStory) -> Iterator[tuple[str, ...]]:
 
 
 def _fallbacks(story: LoopStory) -> Iterator[str]:
-    """What the proof rests on, and what was tried before and failed."""
+    """What the proof rests on, and what was tried and failed."""
     for name, facts in story.versions:
         if facts.proof:
             judged, calibrated = len(facts.proof.validation_digests), len(facts.proof.calibration_digests)
             yield f"{name}: calibrated on {calibrated} pictures, proven on {judged} others."
-            for one in facts.proof.rejected:
-                yield f"{name}: {one.recipe} was tried first and failed: {one.reason}."
+        for one in facts.record.trials if facts.record else ():
+            if one.verdict is Verdict.FAIL:
+                yield f"{name}: {one.recipe} was tried and failed: {one.reason}."
 
 
 def _gallery_section(story: LoopStory) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cloud_train.types import EvalReport, GateResult, Interval
-from converters.types import Measurements, Proof
+from converters.types import ConversionRecord, Measurements, Proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +100,16 @@ class VersionFacts:
         num_train: Pictures it was trained on.
         proof: What its conversion proved; None where nothing was converted.
         measurements: What was timed at conversion; None where nothing was.
+        record: How its models came about; None for bundles that do not tell.
+        reference_bytes: Size of the float model file that the proof holds all others against; 0 where there is none.
     """
 
     report: EvalReport
     num_train: int
     proof: Proof | None = None
     measurements: Measurements | None = None
+    record: ConversionRecord | None = None
+    reference_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""`edgeloop convert` and `edgeloop retrain`."""
+"""`edgeloop retrain`."""
 
 from __future__ import annotations
 
@@ -13,39 +13,6 @@ from edge.errors import UsageError
 
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-@click.command()
-@click.argument("run", type=EXISTING_FOLDER)
-@click.option("--snapshot", type=EXISTING_FILE, required=True, help="The snapshot the run was trained on.")
-@click.option("--blobs", type=EXISTING_FOLDER, required=True, help="Blob folder with its pictures.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle folder to make.")
-@click.option(
-    "--app", "application", default="shelf", show_default=True, help="Application that gives policies and limits."
-)
-@click.option("--name", default=None, help="Name of the bundle; the application's by default.")
-@click.option("--version", type=click.IntRange(min=1), default=1, show_default=True, help="Version of the bundle.")
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
-def convert(
-    run: Path, snapshot: Path, blobs: Path, out: Path, application: str, name: str | None, version: int, as_json: bool
-) -> None:
-    """Quantize the network of RUN, prove it on its validation split and write a bundle."""
-    from cloud_train.retrain.conversion import convert_run
-    from edge.bundle.reader import open_bundle
-    from model_zoo.registry import find_application
-
-    found = find_application(application)
-    folder = convert_run(run, snapshot, blobs, out, name=name or found.name, version=version, application=found)
-    bundle = open_bundle(folder)
-    if as_json:
-        click.echo(
-            json.dumps({"bundle": str(folder), "digest": bundle.digest, "manifest": jsonvalue.to_json(bundle.manifest)})
-        )
-        return
-    proof = bundle.manifest.proof
-    click.echo(f"{folder}: {bundle.digest}")
-    bound = f"upper 95 % bound {proof.drop_upper_points:+.2f}"
-    click.echo(f"proof: {proof.verdict.value}, drop {proof.drop_points:+.2f} points ({bound})")
 
 
 @click.command()

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from converters.foreign.precision import ScoredPicture, score_picture
 from converters.foreign.truth import KnownPicture
-from converters.foreign.verdict import Estimate, paired_drop, resampled_interval, wilson_interval
+from converters.foreign.verdict import wilson_interval
+from converters.metrics import paired_drop, score_of
+from converters.tallies import MeanTally, PrecisionTally
+from converters.types import Estimate
 from edge.bundle.reader import Bundle
 from edge.engine import open_engine
 from edge.types import Detections, Matches
@@ -34,13 +37,15 @@ class Fared:
 
     def score(self) -> Estimate:
         """Share of right answers, or mean average precision, in points."""
-        return resampled_interval(self.scored) if self.scored else wilson_interval(sum(self.right), len(self.right))
+        if self.scored:
+            return score_of(PrecisionTally(self.scored))
+        return wilson_interval(sum(self.right), len(self.right))
 
     def drop_from(self, reference: Fared) -> Estimate:
         """What it loses against another bundle on the same pictures, in points."""
         if self.scored:
-            return resampled_interval(self.scored, reference.scored)
-        return paired_drop(reference.right, self.right)
+            return paired_drop(PrecisionTally(reference.scored), PrecisionTally(self.scored))
+        return paired_drop(MeanTally(reference.right), MeanTally(self.right))
 
     def agreement(self, other: Fared) -> float:
         """Share of pictures with the same best class, in [0, 1]."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from converters.foreign.verdict import Estimate
+from converters.types import Estimate
 from edge import jsonvalue
 from edge.bundle.manifest import QualityLimits, Verdict
 from edge.bundle.reader import Bundle

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from converters.examples import TrueBox
 from edge.errors import FormatError, UsageError
 from edge.image.picture import open_picture
 from edge.sources.folder import list_pictures
@@ -16,21 +17,6 @@ from edge.types import Box
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _LIST_ITEM = re.compile(r"^\s*(?:-|\d+\s*:)\s+(.+?)\s*$")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrueBox:
-    """One thing that is in a picture.
-
-    Attributes:
-        index: Position of its class in the bundle's labels.
-        box: Where, in pixels of the upright picture.
-        difficult: Whether its authors mark it as too hard to count, as Pascal VOC does.
-    """
-
-    index: int
-    box: Box
-    difficult: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

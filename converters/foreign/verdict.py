@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from converters.compare import paired_interval, unseen_bound
-from converters.foreign.precision import ScoredPicture, mean_average_precision
-from converters.proof import judge
+from converters.acceptance import Figures, judge
+from converters.types import Estimate
 from edge.bundle.manifest import QualityLimits, Verdict
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 # 97.5 % point of the normal distribution: intervals of 95 %.
 _Z = 1.959964
-_RESAMPLES = 200
 _ORDER = (Verdict.PASS, Verdict.UNDECIDED, Verdict.FAIL)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A figure with its 95 % interval, in points.
-
-    Attributes:
-        value: Measured.
-        lower: Lower bound.
-        upper: Upper bound.
-    """
-
-    value: float
-    lower: float
-    upper: float
-
-    def text(self) -> str:
-        """For people."""
-        return f"{self.value:.1f} points ({self.lower:.1f} to {self.upper:.1f})"
 
 
 def wilson_interval(right: int, num: int) -> Estimate:
@@ -54,38 +26,6 @@ def wilson_interval(right: int, num: int) -> Estimate:
     below = 1 + _Z**2 / num
     lower, upper = max(0.0, (centre - spread) / below), min(1.0, (centre + spread) / below)
     return Estimate(value=_points(share), lower=_points(min(lower, share)), upper=_points(max(upper, share)))
-
-
-def resampled_interval(
-    pictures: Sequence[ScoredPicture], others: Sequence[ScoredPicture] | None = None, *, seed: int = 0
-) -> Estimate:
-    """Mean average precision, in points, with a bootstrap interval over pictures.
-
-    Args:
-        pictures: How each picture fared, at least one.
-        others: The same pictures with another model; the figure is then its precision minus that of the first.
-        seed: Of the draws.
-    """
-    import numpy as np
-
-    def figure(rows: npt.NDArray[np.int64]) -> float:
-        value = mean_average_precision([pictures[row] for row in rows])
-        return value if others is None else mean_average_precision([others[row] for row in rows]) - value
-
-    num = len(pictures)
-    draws = np.random.default_rng(seed).integers(0, num, size=(_RESAMPLES, num))
-    lower, upper = np.quantile([figure(rows) for rows in draws], [0.025, 0.975])
-    value = figure(np.arange(num))
-    return Estimate(value=_points(value), lower=_points(float(lower)), upper=_points(float(upper)))
-
-
-def paired_drop(before: Sequence[bool], after: Sequence[bool]) -> Estimate:
-    """What a model loses against its reference on the same pictures, in points; see `converters.compare`."""
-    differences = [float(old) - float(new) for old, new in zip(before, after, strict=True)]
-    drop, lower, upper = paired_interval(differences)
-    if max(differences) <= 0:
-        upper = max(upper, drop + unseen_bound(len(differences)))
-    return Estimate(value=_points(drop), lower=_points(lower), upper=_points(upper))
 
 
 def judge_imported(
@@ -109,7 +49,7 @@ def judge_imported(
         said.append(_by_score(score, min_points))
     if drop is not None or limits.max_size_bytes:
         lost = drop or Estimate(value=0.0, lower=0.0, upper=0.0)
-        verdict, reason = judge(drop=lost.value, upper=lost.upper, size_bytes=size_bytes, limits=limits)
+        verdict, reason = judge(Figures(drop=lost, size_bytes=size_bytes), limits)
         if drop is not None or verdict is Verdict.FAIL:
             said.append((verdict, reason))
     return max(said, key=lambda pair: _ORDER.index(pair[0]))

@@ -99,7 +99,7 @@ class Provenance:
         train_recipe: Name of the training recipe.
         seed: Seed of the run.
         weights: SHA-256 of the trained float weights.
-        producer: `edgeloop <version>`.
+        producer: `edgeloop <version>`, and the converters that had a part before it.
     """
 
     run: str

@@ -124,16 +124,42 @@ class KeepPolicy:
             raise ValueError("rare_per_day must not be negative and duplicate_bits must be -1 to 64")
 
 
+# What a bundle's accuracy may be measured by; docs/formats/proof.md says how each is taken.
+METRICS = ("top1", "macro_f1", "ap50", "count", "attributes", "text")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityLimits:
-    """What quantization may cost. Accuracy in points (0 to 100).
+    """What quantization may cost. Scores in points (0 to 100), of the metric.
 
     Attributes:
         max_drop_points: Greatest paired drop, float to quantized, on the validation split.
         max_drop_upper_points: Greatest upper 95 % bound of that drop; a wider interval is UNDECIDED.
         max_size_bytes: Largest model file, or 0 for no limit.
+        metric: What the drop is measured in, one of `METRICS`; empty for the task's own: `top1` of classes, matches
+            and ensembles, `ap50` of boxes, `attributes` of several heads, `text` of text.
+        min_cosine: Least mean cosine of every output, float to quantized, in [-1, 1]; -1 for no limit. For embeddings,
+            which are compared by it.
+        min_agreement: Least share of pictures with the float model's answer, in [0, 1]; 0 for no limit.
+        max_latency_ms: Longest median time of the network alone, one thread, on the machine that converts; 0 for no
+            limit.
     """
 
     max_drop_points: float = 1.0
     max_drop_upper_points: float = 2.5
     max_size_bytes: int = 0
+    metric: str = ""
+    min_cosine: float = -1.0
+    min_agreement: float = 0.0
+    max_latency_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuses metrics that nobody knows and shares outside their range."""
+        if self.metric and self.metric not in METRICS:
+            raise ValueError(f"metric must be one of {', '.join(METRICS)}, found {self.metric[:100]!r}")
+        if not -1 <= self.min_cosine <= 1:
+            raise ValueError(f"min_cosine must be -1 to 1, found {self.min_cosine}")
+        if not 0 <= self.min_agreement <= 1:
+            raise ValueError(f"min_agreement must be 0 to 1, found {self.min_agreement}")
+        if self.max_latency_ms < 0:
+            raise ValueError(f"max_latency_ms must not be negative, found {self.max_latency_ms}")

@@ -44,13 +44,28 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="session")
-def draft(job: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def draft(job: Any, cold_cache: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What the pipeline hands to the bundle writer for `job`, with its artifacts kept."""
     from converters import pipeline
     from converters.parity import one_thread
 
+    work = tmp_path_factory.mktemp("draft")
     with one_thread():
-        return pipeline._draft(job, tmp_path_factory.mktemp("draft"), lambda: None, lambda: 1_700_000_000.0)
+        return pipeline.draft_bundle(job, work, cache=cold_cache, now=lambda: 1_700_000_000.0)
+
+
+@pytest.fixture(scope="session")
+def cold_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """For `draft` alone: nothing that it makes is found."""
+    from converters.cache import ConversionCache
+
+    return ConversionCache(folder=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def cache(draft: Any, cold_cache: Any) -> Any:
+    """What was made for `draft`, and by all other tests that use it: most conversions take a second then."""
+    return cold_cache
 
 
 @pytest.fixture(scope="session")

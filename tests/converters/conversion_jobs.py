@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -93,17 +94,22 @@ def network_class() -> Any:
     return SmallNet
 
 
-def network(examples: tuple[LabelledPicture, ...], *, ridge: float = 3.0) -> torch.nn.Module:
+def network(
+    examples: tuple[LabelledPicture, ...], *, ridge: float = 3.0, make: Callable[[], torch.nn.Module] | None = None
+) -> torch.nn.Module:
     """A seeded network whose last layer is fitted to `examples` by ridge regression: learned in milliseconds.
 
-    With next to no ridge its weights are large and cancel each other, which int8 does not survive.
+    Args:
+        examples: What it learns.
+        ridge: With next to none its weights are large and cancel each other, which int8 does not survive.
+        make: Makes another network than `network_class`, with the same features and last layer.
     """
     import torch
 
     from converters.parity import one_thread
 
     torch.manual_seed(3)
-    net = network_class()()
+    net = (make or network_class())()
     pixels = np.stack([preprocess_pixels(example.path, SPEC)[0] for example in examples])
     batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
     with torch.no_grad(), one_thread():
@@ -116,18 +122,19 @@ def network(examples: tuple[LabelledPicture, ...], *, ridge: float = 3.0) -> tor
         for tensor in net.state_dict().values():
             tensor.copy_((tensor * 4096).round() / 4096 if tensor.is_floating_point() else tensor)
         features = net.features(batch).double().numpy()
-        weight, bias = _ridge(features, np.array([LABELS.index(example.label) for example in examples]), ridge)
+        weight, bias = fitted(features, [LABELS.index(example.label) for example in examples], len(LABELS), ridge)
         net.classifier.weight.copy_(torch.from_numpy(weight))
         net.classifier.bias.copy_(torch.from_numpy(bias))
     return net
 
 
-def _ridge(features: np.ndarray, truths: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+def fitted(features: np.ndarray, truths: list[int], num: int, ridge: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (num, features) and biases (num) of a last layer, by ridge regression onto 6 for right, -2 for wrong."""
     inputs = np.hstack([features, np.ones((len(features), 1))])
-    targets = 8.0 * (np.eye(len(LABELS))[truths] - 0.25)
-    fitted = np.linalg.solve(inputs.T @ inputs + ridge * np.eye(inputs.shape[1]), inputs.T @ targets)
-    fitted = np.round(fitted, 3).astype(np.float32)
-    return fitted[:-1].T.copy(), fitted[-1].copy()
+    targets = 8.0 * (np.eye(num)[truths] - 0.25)
+    found = np.linalg.solve(inputs.T @ inputs + ridge * np.eye(inputs.shape[1]), inputs.T @ targets)
+    found = np.round(found, 3).astype(np.float32)
+    return found[:-1].T.copy(), found[-1].copy()
 
 
 def make_job(folder: Path, out: Path) -> ConversionJob:

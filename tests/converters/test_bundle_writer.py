@@ -10,7 +10,7 @@ import pytest
 
 from converters.bundle_writer import BundleDraft, finished_bundle, working_folder, write_bundle
 from edge import durable
-from edge.bundle.manifest import Verdict
+from edge.bundle.manifest import ArtifactFormat, Verdict
 from edge.bundle.reader import open_bundle
 from edge.errors import BundleError, SelfTestError, StorageError, UsageError
 
@@ -69,9 +69,35 @@ def test_a_bundle_without_a_proof_that_holds_cannot_be_written(draft, tmp_path, 
     failed = replace(draft.proof, artifacts=(replace(proofs[0], verdict=verdict, reason="because"), *proofs[1:]))
     with pytest.raises(BundleError, match=r"classify.tflite was not proven: because"):
         write(replace(draft, proof=failed), tmp_path / "out")
-    partial = replace(draft.proof, artifacts=proofs[:1])
-    with pytest.raises(BundleError, match="not of the bundle's models"):
-        write(replace(draft, proof=partial), tmp_path / "out")
+    assert nothing_but(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda proof: replace(proof, artifacts=()), "the proof is of nothing, not of the bundle's models"),
+        (lambda proof: replace(proof, reference=""), "not of the bundle's models"),
+        (lambda proof: replace(proof, reference="another.onnx"), "not of the bundle's models"),
+        (
+            lambda proof: replace(
+                proof, artifacts=(replace(proof.artifacts[0], file="classify.onnx"),), reference="classify.tflite"
+            ),
+            "the proof is of classify.onnx",
+        ),
+    ],
+    ids=["nothing", "no reference", "another reference", "the other way round"],
+)
+def test_every_model_is_the_reference_or_was_held_against_it(draft, tmp_path, spoil, words):
+    with pytest.raises(BundleError, match=words):
+        write(replace(draft, proof=spoil(draft.proof)), tmp_path / "out")
+    assert nothing_but(tmp_path)
+
+
+def test_a_reference_that_was_never_compared_with_torch_is_refused(draft, tmp_path):
+    others = tuple(parity for parity in draft.record.parity if parity.format is not ArtifactFormat.ONNX)
+    assert len(others) == 1
+    with pytest.raises(BundleError, match=r"classify\.onnx was not compared with the trained network"):
+        write(replace(draft, record=replace(draft.record, parity=others)), tmp_path / "out")
     assert nothing_but(tmp_path)
 
 

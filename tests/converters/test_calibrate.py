@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.calibrate import CUT_SHARE, TailTracker, observe_ranges
+from converters.calibrate import observe_ranges
+from converters.ranges import CUT_SHARE, TailTracker
 from converters.types import CalibrationRange
 from edge.errors import EdgeloopError
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.compare import agreement, output_error, paired_interval, unseen_bound
+from converters.compare import output_error, paired_interval, unseen_bound
 from edge.errors import UsageError
 
 
@@ -62,9 +62,3 @@ def test_equal_outputs_are_200_db_apart_and_lost_ones_never_better_than_0():
     reference = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
     assert output_error("logits", reference, reference).sqnr_db == 200
     assert output_error("logits", reference, np.zeros_like(reference)).sqnr_db == 0
-
-
-def test_agreement_counts_the_same_best_class():
-    reference = np.eye(4, dtype=np.float32)
-    found = reference[[0, 1, 2, 0]]
-    assert agreement(reference, found) == 0.75

@@ -10,13 +10,18 @@ from pathlib import Path
 import pytest
 
 from converters import recipes
-from converters.job import LabelledPicture, job_digest
+from converters.answers import RAW_PICTURES
+from converters.examples import TrueBox
+from converters.job import job_digest
 from converters.pipeline import convert
+from converters.types import ConversionRecord, Proof
 from edge import jsonvalue
-from edge.bundle.manifest import PreprocessSpec, QualityLimits, Verdict
+from edge.bundle.manifest import ArtifactFormat, PreprocessSpec, QualityLimits, Verdict
 from edge.bundle.reader import open_bundle
-from edge.errors import EdgeloopError, ImageError, StorageError, UsageError
+from edge.errors import EdgeloopError
+from edge.types import Box
 
+BOXES = (TrueBox(index=0, box=Box(left=0, top=0, right=9, bottom=9)),)
 HERE = Path(__file__).resolve().parent
 
 
@@ -25,8 +30,6 @@ def no_trace_of(out: Path) -> bool:
 
 
 def test_the_bundle_says_what_it_is_made_of(bundle, job):
-    from converters.types import Proof
-
     opened = open_bundle(bundle)
     manifest = opened.manifest
     proof = jsonvalue.load(Proof, opened.read("proof.json"), where="proof.json")
@@ -34,28 +37,65 @@ def test_the_bundle_says_what_it_is_made_of(bundle, job):
     assert manifest.provenance == job.provenance
     assert [(a.file, a.recipe, a.tolerance) for a in manifest.stages[0].artifacts] == [
         ("classify.tflite", "static_wi8_ai8", 0.0),
-        ("classify.onnx", "fp32", 1e-4),
+        ("classify.onnx", "onnx_fp32", 1e-4),
     ]
     assert manifest.stages[0].outputs[0].temperature == job.temperature
     assert manifest.proof.verdict is Verdict.PASS
     assert manifest.proof.drop_points == proof.artifacts[0].drop_points
     assert proof.calibration_digests == tuple(picture.digest for picture in job.calibration)
     assert proof.validation_digests == tuple(picture.digest for picture in job.validation)
-    assert [p.num_pictures for p in proof.artifacts] == [len(job.validation)] * 2
-    assert proof.artifacts[0].float_accuracy > 75
-    assert proof.artifacts[1].agreement == 1.0
-    assert proof.artifacts[1].errors[0].sqnr_db > 80
+    assert [(p.file, p.num_pictures) for p in proof.artifacts] == [("classify.tflite", len(job.validation))]
+    assert (proof.reference, proof.metric) == ("classify.onnx", "top1")
+    assert proof.score is not None
+    assert proof.artifacts[0].float_accuracy == proof.score.value > 75
+    assert proof.score.lower < proof.score.value < proof.score.upper
     assert opened.read("proof.json") == jsonvalue.canonical_bytes(proof)
+
+
+def test_the_bundle_says_how_it_came_about(bundle, job):
+    opened = open_bundle(bundle)
+    record = jsonvalue.load(ConversionRecord, opened.read("conversion.json"), where="conversion.json")
+    assert opened.read("conversion.json") == jsonvalue.canonical_bytes(record)
+    assert [parity.format for parity in record.parity] == [ArtifactFormat.ONNX, ArtifactFormat.TFLITE]
+    for parity in record.parity:
+        assert (parity.num_pictures, parity.agreement) == (RAW_PICTURES, 1.0)
+        assert parity.errors[0].sqnr_db > 80
+    assert [trial.recipe for trial in record.trials] == ["static_wi8_ai8"] == list(record.chosen)
+    confusion = record.trials[0].answers
+    assert sum(pair.num for pair in confusion) == len(job.validation)
+    same = sum(pair.num for pair in confusion if pair.before == pair.after)
+    assert record.trials[0].agreement == pytest.approx(same / len(job.validation), abs=1e-6)
+    assert {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"} <= {layer.operation for layer in record.layers}
+    assert all(0 < layer.sqnr_db <= 200 for layer in record.layers)
+    assert (record.sensitivity, record.float_layers, record.fine_tuned) == ((), (), False)
+    assert dict(record.tools)["onnx"]
+
+
+def test_times_lie_beside_the_manifest_and_name_the_recipes(bundle):
+    measured = json.loads((bundle / "measurements.json").read_bytes())
+    assert [(row["file"], row["recipe"]) for row in measured["latencies"]] == [
+        ("classify-static_wi8_ai8.tflite", "static_wi8_ai8"),
+        ("classify.onnx", "onnx_fp32"),
+    ]
+    assert all(0 < row["p50_ms"] <= row["p95_ms"] for row in measured["latencies"])
+    steps = [row["step"] for row in measured["steps"]]
+    assert steps[0] == "exporting the network"
+    assert {"writing onnx", "calibrating", "proving: static_wi8_ai8", "choosing golden vectors"} <= set(steps)
+    assert measured["peak_memory_mb"] > 50
 
 
 def test_the_proof_is_what_the_engine_measures(bundle, job):
     from edge.engine import open_engine
 
     proof = json.loads((bundle / "proof.json").read_bytes())
-    for row in proof["artifacts"]:
-        with open_engine(bundle, artifact=row["file"]) as engine:
+    scores = {proof["reference"]: proof["score"]["value"]} | {
+        row["file"]: row["accuracy"] for row in proof["artifacts"]
+    }
+    assert len(scores) == 2
+    for file, score in scores.items():
+        with open_engine(bundle, artifact=file) as engine:
             right = [engine.infer(p.path).prediction.top[0].label == p.label for p in job.validation]
-        assert 100 * sum(right) / len(right) == pytest.approx(row["accuracy"], abs=1e-4)
+        assert 100 * sum(right) / len(right) == pytest.approx(score, abs=1e-4)
 
 
 def test_another_process_with_other_threads_and_hash_seed_makes_the_same_bundle(bundle, job, tmp_path):
@@ -82,6 +122,10 @@ def other_weights(job):
     return replace(job, network=network)
 
 
+def with_truth(job, **truth):
+    return (replace(job.validation[0], **truth), *job.validation[1:])
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -92,12 +136,21 @@ def other_weights(job):
         lambda job: replace(job, preprocess=PreprocessSpec(width=40, height=32)),
         lambda job: replace(job, calibration=job.calibration[1:]),
         lambda job: replace(job, validation=tuple(reversed(job.validation))),
-        lambda job: replace(job, validation=(replace(job.validation[0], label="empty"), *job.validation[1:])),
+        lambda job: replace(job, validation=with_truth(job, label="empty")),
         lambda job: replace(job, limits=QualityLimits(max_drop_points=2)),
         lambda job: replace(job, decision=replace(job.decision, accept_confidence=0.9)),
         lambda job: replace(job, keep=replace(job.keep, random_fraction=0.5)),
         lambda job: replace(job, provenance=replace(job.provenance, seed=4)),
         lambda job: replace(job, recipes=recipes.DEFAULT_RECIPES[1:]),
+        lambda job: replace(job, also=(recipes.ONNX_INT8,)),
+        lambda job: replace(job, search=True),
+        lambda job: replace(job, sensitivity=True),
+        lambda job: replace(job, files={"gallery.egal": b"1"}),
+        lambda job: replace(job, references=job.validation[:1]),
+        lambda job: replace(job, validation=(replace(job.validation[0], boxes=BOXES), *job.validation[1:])),
+        lambda job: replace(
+            job, validation=(replace(job.validation[0], attributes=(("a", "b"),)), *job.validation[1:])
+        ),
         other_weights,
     ],
 )
@@ -110,64 +163,13 @@ def test_the_place_and_the_paths_are_no_part_of_a_job(job, tmp_path):
     assert job_digest(replace(job, out=tmp_path, calibration=moved)) == job_digest(job)
 
 
-def test_a_damaged_or_foreign_bundle_is_made_again(bundle, bundle_copy, job):
+def test_a_damaged_or_foreign_bundle_is_made_again(bundle, bundle_copy, job, cache):
     copy = bundle_copy()
     model = bytearray((copy / "classify.tflite").read_bytes())
     model[1000] ^= 1
     (copy / "classify.tflite").write_bytes(model)
-    assert open_bundle(convert(replace(job, out=copy), progress=False)).digest == open_bundle(bundle).digest
-
-
-def truncated(job, folder: Path):
-    broken = folder / "broken.png"
-    broken.write_bytes(job.validation[0].path.read_bytes()[:200])
-    return replace(job, validation=(LabelledPicture(digest="0" * 64, path=broken, label="disc"), *job.validation))
-
-
-def nan_weights(job, folder: Path):
-    import copy
-
-    network = copy.deepcopy(job.network)
-    network.stem[0].weight.data[0, 0, 0, 0] = float("nan")
-    return replace(job, network=network)
-
-
-def file_in_the_way(job, folder: Path):
-    (folder / "file").write_text("x")
-    return replace(job, out=folder / "file" / "bundle")
-
-
-def stranger(job, folder: Path):
-    return replace(job, validation=(replace(job.validation[0], label="cat"), *job.validation))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "kind", "code", "words"),
-    [
-        (nan_weights, EdgeloopError, 1, "weights of 'stem.0.weight' hold 1 values that are not finite"),
-        (lambda job, folder: replace(job, calibration=()), UsageError, 2, "at least one calibration picture"),
-        (lambda job, folder: replace(job, validation=()), UsageError, 2, "at least one validation picture"),
-        (lambda job, folder: replace(job, recipes=()), UsageError, 2, "at least one quantization recipe"),
-        (
-            lambda job, folder: replace(job, labels=(*job.labels, "fifth")),
-            UsageError,
-            2,
-            "the network has 4 outputs, but there are 5 labels",
-        ),
-        (lambda job, folder: replace(job, labels=("disc", *job.labels[:3])), UsageError, 2, "'disc' appears more"),
-        (stranger, UsageError, 2, "label 'cat', which the network does not know"),
-        (truncated, ImageError, 1, "broken.png"),
-        (file_in_the_way, StorageError, 1, "cannot write"),
-    ],
-)
-def test_bad_input_is_one_clear_line_and_leaves_nothing(job, tmp_path, spoil, kind, code, words):
-    spoiled = spoil(replace(job, out=tmp_path / "out"), tmp_path)
-    with pytest.raises(kind) as caught:
-        convert(spoiled, progress=False)
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert caught.value.exit_code == code
-    assert no_trace_of(spoiled.out)
+    again = convert(replace(job, out=copy), cache=cache, progress=False)
+    assert open_bundle(again).digest == open_bundle(bundle).digest
 
 
 def test_a_network_that_int8_spoils_falls_back_and_says_why(job, tmp_path):
@@ -176,20 +178,23 @@ def test_a_network_that_int8_spoils_falls_back_and_says_why(job, tmp_path):
     fragile = network(pictures(tmp_path / "pictures", seed=1, count=200), ridge=1e-9)
     limits = QualityLimits(max_drop_points=0.0, max_drop_upper_points=2.5)
     out = convert(replace(job, network=fragile, limits=limits, out=tmp_path / "out"), progress=False)
-    proof = json.loads((out / "proof.json").read_bytes())
+    record = json.loads((out / "conversion.json").read_bytes())
     manifest = open_bundle(out).manifest
     assert manifest.proof.verdict is not Verdict.FAIL
     assert manifest.stages[0].artifacts[0].recipe != "static_wi8_ai8"
-    tried = [row["recipe"] for row in proof["rejected"]]
+    tried = [row["recipe"] for row in record["trials"]]
     assert tried == [recipe.name for recipe in recipes.DEFAULT_RECIPES[: len(tried)]]
     assert tried[0] == "static_wi8_ai8"
-    assert all(row["drop_points"] > 0 for row in proof["rejected"])
-    assert [line.split(":")[0] for line in manifest.proof.fallbacks] == tried
+    assert [row["verdict"] for row in record["trials"]] == ["fail"] * (len(tried) - 1) + [manifest.proof.verdict.value]
+    assert all(row["drop_points"] > 0 for row in record["trials"][:-1])
+    assert record["chosen"] == tried[-1:]
+    assert [line.split(":")[0] for line in manifest.proof.fallbacks] == tried[:-1]
 
 
-def test_when_no_recipe_is_good_enough_every_reason_is_named_and_nothing_is_left(job, tmp_path):
+def test_when_no_recipe_is_good_enough_every_reason_is_named_and_nothing_is_left(job, cache, tmp_path):
+    spoiled = replace(job, out=tmp_path / "out", limits=QualityLimits(max_size_bytes=100))
     with pytest.raises(EdgeloopError) as caught:
-        convert(replace(job, out=tmp_path / "out", limits=QualityLimits(max_size_bytes=100)), progress=False)
+        convert(spoiled, cache=cache, progress=False)
     for recipe in recipes.DEFAULT_RECIPES:
         assert f"{recipe.name}: " in str(caught.value)
     assert "at most 100 are allowed" in str(caught.value)

@@ -16,7 +16,7 @@ from edge.preprocess import to_input
 
 @pytest.mark.parametrize("form", list(ArtifactFormat))
 def test_formats_answer_as_torch_does_through_the_device_backends(models, tmp_path, form):
-    from converters.parity import float_logits
+    from converters.parity import torch_outputs
 
     path = tmp_path / f"model.{form.value}"
     path.write_bytes(getattr(models, form.value))
@@ -25,7 +25,8 @@ def test_formats_answer_as_torch_does_through_the_device_backends(models, tmp_pa
     answers = [backend.run(to_input(pixels)).by_name for pixels in models.pixels]
     assert all(list(answer) == ["logits"] for answer in answers)
     found = np.concatenate([answer["logits"] for answer in answers])
-    np.testing.assert_allclose(found, float_logits(models.network, models.pixels), atol=2e-4)
+    wanted = np.concatenate([torch_outputs(models.network, pixels)["logits"] for pixels in models.pixels])
+    np.testing.assert_allclose(found, wanted, atol=2e-4)
 
 
 def test_the_same_weights_give_the_same_bytes_again_without_a_word(models, capfd):

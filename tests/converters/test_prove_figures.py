@@ -1,20 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from converters.foreign.precision import (
-    ScoredPicture,
-    average_precision,
-    mean_average_precision,
-    overlap,
-    score_picture,
-)
-from converters.foreign.truth import TrueBox
-from converters.foreign.verdict import Estimate, judge_imported, paired_drop, resampled_interval, wilson_interval
+from converters.examples import TrueBox
+from converters.foreign.precision import ScoredPicture, overlap, score_picture
+from converters.foreign.verdict import judge_imported, wilson_interval
+from converters.metrics import paired_drop, score_of
+from converters.tallies import MeanTally, PrecisionTally
+from converters.types import Estimate
 from edge.bundle.manifest import QualityLimits, Verdict
 from edge.types import Box, Detection
 
@@ -25,6 +24,16 @@ def box(left: float, top: float, right: float, bottom: float) -> Box:
 
 def thing(index: int, score: float, place: Box) -> Detection:
     return Detection(box=place, label=str(index), index=index, score=score)
+
+
+def average_precision(right: Sequence[bool], num: int) -> float:
+    """Of one class, in [0, 1]; the surest hit first, each in a picture of its own."""
+    pictures = [ScoredPicture(hits=((0, 1 - place / 100, one),), wanted=()) for place, one in enumerate(right)]
+    return mean_average_precision([*pictures, ScoredPicture(hits=(), wanted=(0,) * num)])
+
+
+def mean_average_precision(pictures: Sequence[ScoredPicture]) -> float:
+    return float(PrecisionTally(pictures).points(np.ones((1, len(pictures)), dtype=np.int64))[0]) / 100
 
 
 A, B, NEAR_A = box(0, 0, 10, 10), box(20, 0, 30, 10), box(1, 0, 11, 10)
@@ -41,9 +50,9 @@ def test_wilson_is_wilson(right, more):
 
 def test_the_area_under_a_curve_that_was_reckoned_by_hand():
     # Recall 1/4, 1/4, 2/4, 2/4, 3/4; best precision from there on 1, 2/3, 2/3, 3/5, 3/5.
-    right = np.array([True, False, True, False, True])
+    right = [True, False, True, False, True]
     assert average_precision(right, 4) == pytest.approx(0.25 * 1 + 0.25 * 2 / 3 + 0.25 * 3 / 5)
-    assert average_precision(np.array([], dtype=bool), 4) == 0
+    assert average_precision([], 4) == 0
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(0, 10))
@@ -54,7 +63,7 @@ def test_average_precision_against_its_definition(right, missed):
     for position, (recall, _) in enumerate(curve):
         area += (recall - before) * max(precision for _, precision in curve[position:])
         before = recall
-    assert average_precision(np.array(right), num) == pytest.approx(area)
+    assert average_precision(right, num) == pytest.approx(area)
 
 
 def test_a_second_box_on_the_same_thing_is_wrong():
@@ -105,14 +114,15 @@ def test_intervals_are_the_same_every_time_and_hold_the_figure():
     pictures = [
         ScoredPicture(hits=((0, float(rng.random()), bool(rng.random() < 0.7)),), wanted=(0,)) for _ in range(40)
     ]
-    first = resampled_interval(pictures)
-    assert first == resampled_interval(pictures)
+    first = score_of(PrecisionTally(pictures))
+    assert first == score_of(PrecisionTally(pictures))
     assert first.lower < first.value < first.upper
-    assert resampled_interval(pictures, pictures) == Estimate(value=0.0, lower=0.0, upper=0.0)
+    same = paired_drop(PrecisionTally(pictures), PrecisionTally(pictures), exact=True)
+    assert same == Estimate(value=0.0, lower=0.0, upper=0.0)
 
 
 def test_a_drop_that_was_never_seen_has_the_exact_bound():
-    drop = paired_drop([True] * 50, [True] * 50)
+    drop = paired_drop(MeanTally([True] * 50), MeanTally([True] * 50))
     assert (drop.value, drop.lower) == (0.0, 0.0)
     assert drop.upper == pytest.approx(100 * (1 - 0.025 ** (1 / 50)))
 

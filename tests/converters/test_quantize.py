@@ -69,7 +69,7 @@ def test_the_ranges_given_are_the_ranges_used(models, ranges):
 
 
 def test_twice_the_range_is_twice_the_step(models, ranges):
-    from converters.calibrate import Range
+    from converters.ranges import Range
 
     wide = {name: Range(low=2 * r.low, high=2 * r.high) for name, r in ranges.items()}
     one, two = made(models, ranges, recipes.STATIC_INT8), made(models, wide, recipes.STATIC_INT8)
@@ -131,6 +131,6 @@ def test_static_int8_without_ranges_is_refused(models, ranges):
 
 def test_the_declared_order_goes_from_smallest_to_lossless():
     schemes = [recipe.scheme.value for recipe in recipes.DEFAULT_RECIPES]
-    assert schemes == ["static_int8"] * 4 + ["weight_int8", "float16", "float32"]
+    assert schemes == ["static_int8"] * 5 + ["weight_int8", "float16", "float32"]
     assert len({recipe.name for recipe in recipes.DEFAULT_RECIPES}) == len(recipes.DEFAULT_RECIPES)
     assert recipes.STATIC_INT8.tolerance == 0

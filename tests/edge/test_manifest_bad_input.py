@@ -316,6 +316,19 @@ OF_A_CLASSIFIER: dict[str, Row] = {
         setting("limits.max_drop_points", -1),
         ": limits.max_drop_points must not be negative, found -1.0",
     ),
+    "a metric that nobody knows": (
+        setting("limits.metric", "bleu"),
+        ".limits: metric must be one of top1, macro_f1, ap50, count, attributes, text, found 'bleu'",
+    ),
+    "a cosine above 1": (setting("limits.min_cosine", 1.5), ".limits: min_cosine must be -1 to 1, found 1.5"),
+    "an agreement below 0": (
+        setting("limits.min_agreement", -0.1),
+        ".limits: min_agreement must be 0 to 1, found -0.1",
+    ),
+    "a negative latency": (
+        setting("limits.max_latency_ms", -1),
+        ".limits: max_latency_ms must not be negative, found -1.0",
+    ),
 }
 OF_A_PIPELINE: dict[str, Row] = {
     "task of a stage": (setting("task", "detect"), ": task is 'detect', the stages give 'count'"),

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from edge.errors import UsageError
-from edge.settings import AgentSettings, load_settings, log_level
+from edge.settings import AgentSettings, cache_home, load_settings, log_level
 
 
 def load(file=None, environment=None, **overrides):
@@ -83,3 +83,27 @@ def test_log_level(environment, verbose, level):
 def test_log_level_that_is_none():
     with pytest.raises(UsageError, match="LOG_LEVEL is 'LOUD'"):
         log_level({"LOG_LEVEL": "loud"}, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("environment", "folder"),
+    [
+        ({"EDGELOOP_CACHE": "/own", "XDG_CACHE_HOME": "/xdg", "HOME": "/home/me"}, "/own"),
+        ({"EDGELOOP_CACHE": "", "XDG_CACHE_HOME": "/xdg", "HOME": "/home/me"}, "/xdg/edgeloop"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/home/me"}, "/home/me/.cache/edgeloop"),
+        ({"HOME": "/home/me"}, "/home/me/.cache/edgeloop"),
+    ],
+)
+def test_the_cache_has_a_home(environment, folder):
+    assert cache_home(environment) == Path(folder)
+
+
+def test_a_relative_cache_is_relative_to_here(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGELOOP_CACHE", "mine")
+    assert cache_home() == tmp_path / "mine"
+
+
+def test_no_home_for_the_cache_is_said():
+    with pytest.raises(UsageError, match="EDGELOOP_CACHE"):
+        cache_home({})

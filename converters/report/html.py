@@ -21,13 +21,13 @@ p { max-width: 46rem; margin: .5rem 0; }
 dl { margin: .8rem 0; font-size: .9rem; color: var(--soft); max-width: 46rem; }
 dl div { display: flex; gap: .8rem; margin: .15rem 0; }
 dt { flex: 0 0 5rem; }
-dd { margin: 0; }
+dd { margin: 0; min-width: 0; overflow-wrap: anywhere; }
 code { font: .88em ui-monospace, monospace; overflow-wrap: anywhere; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: .7rem; margin: 1.2rem 0; }
 .tile { background: var(--card); border-radius: .5rem; padding: .7rem .9rem; }
 .tile b { display: block; font-size: 1.45rem; line-height: 1.3; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(28rem, 100%), 1fr)); gap: 1rem;
-  align-items: start; }
+  align-items: start; margin: 1rem 0; }
 figure { margin: 0; min-width: 0; max-width: 44rem; }
 figure img { width: 100%; height: auto; display: block; background: #fff; border-radius: .5rem; padding: .5rem; }
 figcaption { margin: .3rem 0 0; }
@@ -37,13 +37,18 @@ th, td { padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid var(--line); te
 th { font-weight: 600; font-size: .9rem; }
 th:first-child, td:first-child, .texts td, .texts th { text-align: left; }
 .texts td:last-child { white-space: normal; overflow-wrap: anywhere; }
+.dense th { white-space: normal; vertical-align: bottom; }
+.dense th, .dense td { padding-right: .9rem; }
+pre { background: var(--card); border-radius: .5rem; padding: .7rem .9rem; overflow-x: auto; margin: .8rem 0; }
+pre code { overflow-wrap: normal; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .8rem; }
 .sample { background: var(--card); border-radius: .5rem; padding: .5rem; font-size: .82rem; line-height: 1.4;
   overflow-wrap: anywhere; }
 .sample img, .sample .blank { width: 100%; aspect-ratio: 1; object-fit: contain; border-radius: .3rem; }
 .sample .blank { display: grid; place-items: center; color: var(--soft); border: 1px dashed var(--line); }
 .sample .soft { font-size: inherit; }
-@media (max-width: 40rem) { th, td { white-space: normal; font-size: .86rem; padding-right: .6rem; } }
+@media (max-width: 40rem) { th, td { white-space: normal; font-size: .86rem; padding-right: .6rem; }
+  .dense td { white-space: nowrap; } }
 .right { color: var(--good); } .wrong { color: var(--bad); }
 """
 
@@ -99,17 +104,19 @@ def figures(*made: str) -> str:
     return f'<div class="figures">{"".join(made)}</div>' if any(made) else ""
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, texts: bool = False) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, texts: bool = False, dense: bool = False) -> str:
     """A table that scrolls by itself on a narrow screen.
 
     Args:
         head: Column names, with units.
         rows: Cells.
         texts: The cells are words, not figures.
+        dense: There are many columns, so the heads take several lines.
     """
     top = "".join(f"<th>{text(cell)}</th>" for cell in head)
     lines = "".join("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    kind = ' class="texts"' if texts else ""
+    names = " ".join(name for name, wanted in (("texts", texts), ("dense", dense)) if wanted)
+    kind = f' class="{names}"' if names else ""
     return f'<div class="scroll"><table{kind}><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
@@ -117,6 +124,11 @@ def definitions(*pairs: tuple[str, str]) -> str:
     """Short facts, each below a name."""
     made = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in pairs if value)
     return f"<dl>{made}</dl>"
+
+
+def command(line: str) -> str:
+    """Something to type, as it stands."""
+    return f"<pre><code>{text(line)}</code></pre>"
 
 
 def tiles(pairs: Iterable[tuple[str, str]]) -> str:

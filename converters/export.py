@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from converters.contract import FLOAT_SCOPE, INPUT_NAME, OUTPUT_NAME
+from converters.dead_channels import lift_dead_channels
 from converters.fold import fold_batch_norms, fold_normalisation
 from converters.pools import pad_pools_with_zero
 from converters.quiet import quiet_libraries
@@ -87,6 +88,7 @@ def export_network(network: torch.nn.Module, *, height: int, width: int) -> Expo
             _drop_guards(graph)
             num_folded = fold_batch_norms(graph)
             normalisation_folded = fold_normalisation(graph)
+            lift_dead_channels(graph)
             pad_pools_with_zero(graph)
             shorten_scopes(graph)
             program = torch.export.export(graph, (), sample)

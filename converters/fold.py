@@ -81,8 +81,8 @@ def fold_normalisation(graph: GraphModule) -> bool:
 
 
 def _fold_batch_norm(graph: GraphModule, conv: Node, norm: Node) -> bool:
-    weight, bias = _constant(graph, conv.args[1]), _constant(graph, _argument(conv, 2))
-    gamma, beta, mean, variance = (_constant(graph, argument) for argument in norm.args[1:5])
+    weight, bias = constant_of(graph, conv.args[1]), constant_of(graph, _argument(conv, 2))
+    gamma, beta, mean, variance = (constant_of(graph, argument) for argument in norm.args[1:5])
     epsilon = norm.args[7]
     if weight is None or mean is None or variance is None or not isinstance(epsilon, float):
         return False
@@ -90,7 +90,7 @@ def _fold_batch_norm(graph: GraphModule, conv: Node, norm: Node) -> bool:
     factor = factor if gamma is None else factor * gamma
     shift = -mean if bias is None else bias - mean
     new_bias = shift * factor if beta is None else shift * factor + beta
-    _set_weights(graph, conv, weight * factor.view(-1, 1, 1, 1), new_bias)
+    set_weights(graph, conv, weight * factor.view(-1, 1, 1, 1), new_bias)
     norm.replace_all_uses_with(conv)
     graph.graph.erase_node(norm)
     return True
@@ -120,7 +120,7 @@ def _per_channel(graph: GraphModule, argument: object) -> torch.Tensor | None:
     """A constant as one value for each channel, (3,); None when it is anything else."""
     if isinstance(argument, int | float):
         return torch.full((_CHANNELS,), float(argument)).double()
-    value = _constant(graph, argument)
+    value = constant_of(graph, argument)
     if value is None or value.numel() not in (1, _CHANNELS):
         return None
     if value.numel() == _CHANNELS and (value.ndim < 3 or value.shape[-3] != _CHANNELS):
@@ -138,11 +138,11 @@ def _padding_and_groups(conv: Node) -> tuple[tuple[int, int], int] | None:
 
 
 def _fold_affine(graph: GraphModule, affine: _Affine, conv: Node) -> None:
-    weight, bias = _constant(graph, conv.args[1]), _constant(graph, _argument(conv, 2))
+    weight, bias = constant_of(graph, conv.args[1]), constant_of(graph, _argument(conv, 2))
     if weight is None:
         raise TypeError(f"convolution {conv.name!r} has no constant weights")
     offset = (weight * affine.shift.view(1, -1, 1, 1)).sum(dim=(1, 2, 3))
-    _set_weights(graph, conv, weight * affine.scale.view(1, -1, 1, 1), offset if bias is None else bias + offset)
+    set_weights(graph, conv, weight * affine.scale.view(1, -1, 1, 1), offset if bias is None else bias + offset)
 
 
 def _pad_with(
@@ -164,7 +164,8 @@ def _pad_with(
     conv.args = (*conv.args[:4], [0, 0], *conv.args[5:])
 
 
-def _set_weights(graph: GraphModule, conv: Node, weight: torch.Tensor, bias: torch.Tensor) -> None:
+def set_weights(graph: GraphModule, conv: Node, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    """Gives a layer other weights and another bias, as constants of the graph; the network keeps its own."""
     with graph.graph.inserting_before(conv):
         weight_node = _add_constant(graph, f"{conv.name}_weight", weight)
         bias_node = _add_constant(graph, f"{conv.name}_bias", bias)
@@ -176,7 +177,7 @@ def _add_constant(graph: GraphModule, name: str, value: torch.Tensor) -> Node:
     return graph.graph.get_attr(f"folded_{name}")
 
 
-def _constant(graph: GraphModule, argument: object) -> torch.Tensor | None:
+def constant_of(graph: GraphModule, argument: object) -> torch.Tensor | None:
     """The tensor behind an argument, in double precision; None where there is none."""
     if not isinstance(argument, Node) or argument.op != "get_attr":
         return None

@@ -97,4 +97,11 @@ def _half(graph: Any, kept: Sequence[str]) -> Any:  # noqa: ANN401
     """float16 inside, float32 outside; decoding stays float32, for a float16 is two pixels apart beyond 2,048."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    return convert_float_to_float16(graph, keep_io_types=True, node_block_list=list(kept))
+    made = convert_float_to_float16(graph, keep_io_types=True, node_block_list=list(kept))
+    # A tensor that two float layers read is cast for each of them, by nodes of one name that no runtime takes.
+    seen: set[str] = set()
+    for node in list(made.graph.node):
+        if node.output[0] in seen:
+            made.graph.node.remove(node)
+        seen.add(node.output[0])
+    return made

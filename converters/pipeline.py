@@ -103,7 +103,8 @@ def draft_bundle(
     kept = [preferred, *(one for one in further if _is_good(one) and one is not search.chosen)]
     reference = shop.trial(ONNX_FLOAT32)
     stage = job.stage(tuple(_spec(trial.artifact) for trial in (*kept, reference)))
-    trials = [*search.trials, *(one for one in further if one.artifact.recipe.name not in tried)]
+    trials = [preferred if one is search.chosen else one for one in search.trials]
+    trials += [one for one in further if one.artifact.recipe.name not in tried]
     record = ConversionRecord(
         parity=parity,
         trials=tuple(trial.proof for trial in trials),

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from converters.workshop import Trial, Workshop
 
 _ORDER = (Verdict.PASS, Verdict.UNDECIDED)
-# Sizes within this share of each other are the same for a choice; accuracy then decides.
-_SAME_SIZE = 0.05
+_SCHEMES = (Scheme.STATIC_INT8, Scheme.WEIGHT_INT8, Scheme.FLOAT16, Scheme.FLOAT32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +73,9 @@ def try_recipe(shop: Workshop, recipe: QuantRecipe) -> Trial:
 def best(trials: Sequence[Trial]) -> Trial | None:
     """The model to prefer; of TFLite only, which every device runs.
 
-    One that passed before one that is undecided, then the smallest, then the one that loses least. The same trials give
-    the same choice: no time is in it, but that a limit of latency may have refused some.
+    One that passed before one that is undecided; then static int8, which is the fastest and the same on every
+    processor, before int8 weights, these before float16, that before float32; then the one that loses least. The same
+    trials give the same choice: no time is in it, but that a limit of latency may have refused some.
 
     Returns:
         None where none is good enough.
@@ -87,8 +87,8 @@ def best(trials: Sequence[Trial]) -> Trial | None:
         return None
     verdict = min((trial.proof.verdict for trial in good), key=_ORDER.index)
     good = [trial for trial in good if trial.proof.verdict is verdict]
-    smallest = min(trial.artifact.size_bytes for trial in good)
-    good = [trial for trial in good if trial.artifact.size_bytes <= (1 + _SAME_SIZE) * smallest]
+    scheme = min((trial.artifact.recipe.scheme for trial in good), key=_SCHEMES.index)
+    good = [trial for trial in good if trial.artifact.recipe.scheme is scheme]
     return min(good, key=lambda trial: (trial.proof.drop_points, -trial.proof.agreement, trials.index(trial)))
 
 

@@ -61,7 +61,13 @@ class ConversionCache:
         try:
             return jsonvalue.load(kind, data, where="conversion cache")
         except FormatError:  # written by another version of edgeloop
-            return make()
+            self._forget(key)
+            return jsonvalue.load(kind, self.bytes_of(key, lambda: jsonvalue.canonical_bytes(make())), where="made")
+
+    def _forget(self, key: object) -> None:
+        if self.folder is not None:
+            with contextlib.suppress(OSError):
+                (self.folder / jsonvalue.digest_of(key)).unlink()
 
     def _shed(self) -> None:
         """Removes the entries that were not used for longest, until the rest fits."""
@@ -80,8 +86,9 @@ def _read(path: Path) -> bytes | None:
     """An entry's content; None where there is none, or a damaged one."""
     try:
         data = path.read_bytes()
-        path.touch()
     except OSError:
         return None
+    with contextlib.suppress(OSError):  # of somebody else: it is used all the same
+        path.touch()
     digest, content = data[:_DIGEST_SIZE], data[_DIGEST_SIZE:]
     return content if hashlib.sha256(content).digest() == digest else None

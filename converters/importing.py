@@ -12,6 +12,7 @@ from pathlib import Path
 
 from converters.apart.convert import as_tflite
 from converters.bundle_writer import file_entries, publish_bundle, stage_bundle, working_folder
+from converters.foreign.external import as_one_file
 from converters.foreign.inspect import opened_model
 from converters.foreign.job import ImportJob, bundle_name
 from converters.foreign.labels import MAX_BYTES as MAX_LABEL_BYTES
@@ -123,7 +124,7 @@ def import_model(job: ImportJob, *, producer: str = "") -> Imported:
             understood = understand(model, backend, job)
         except ValueError as cause:  # what no spec of the manifest allows
             raise UsageError(f"{model.name}: {cause}") from cause
-        files = {understood.stage.artifacts[0].file: model.path.read_bytes(), **understood.files}
+        files = {understood.stage.artifacts[0].file: as_one_file(model.path), **understood.files}
         if job.golden is not None:
             files |= _golden_files(understood, backend, job)
     manifest = _manifest(job, name, understood, files, producer)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from converters.foreign.external import require_external_data
 from converters.foreign.metadata import Metadata, onnx_metadata, tflite_metadata
 from edge.backends.base import InferenceBackend
 from edge.backends.select import open_backend
@@ -67,12 +68,14 @@ def opened_model(path: Path) -> Iterator[tuple[ForeignModel, InferenceBackend]]:
     """A model file with its runtime, for as long as the block lasts.
 
     Raises:
-        UsageError: No such file, or its name says neither TFLite nor ONNX.
+        UsageError: No such file, its name says neither TFLite nor ONNX, or its weights lie in a file that is missing.
         MissingExtraError: The runtime is not installed.
         BackendError: The runtime refuses the file, or it is not a model with one picture as its input.
     """
     format_ = _format(path)
     data = _read(path)
+    if format_ is ArtifactFormat.ONNX:
+        require_external_data(path)
     backend = open_backend(path, format_)
     try:
         yield _described(path, format_, data, backend), backend

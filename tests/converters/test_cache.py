@@ -145,3 +145,31 @@ def test_a_value_of_another_version_is_made_again(tmp_path):
     cache, make = ConversionCache(folder=tmp_path), Maker(Figure(value=2.0))
     cache.bytes_of("key", Maker(b'{"points":3}'))
     assert cache.value_of("key", Figure, make) == Figure(value=2.0)
+
+
+def test_an_entry_of_another_version_is_made_again_once(tmp_path):
+    from converters.types import LayerError
+
+    cache, wanted = ConversionCache(folder=tmp_path), LayerError(layer="a", operation="CONV_2D", sqnr_db=3.0)
+    cache.bytes_of("key", lambda: b'{"layer": "a"}')
+    made = []
+
+    def make() -> LayerError:
+        made.append(1)
+        return wanted
+
+    assert [cache.value_of("key", LayerError, make) for _ in range(3)] == [wanted] * 3
+    assert made == [1]
+
+
+def test_an_entry_that_cannot_be_touched_is_used_all_the_same(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    cache = ConversionCache(folder=tmp_path)
+    cache.bytes_of("key", lambda: b"kept")
+
+    def refuse(self: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert cache.bytes_of("key", lambda: b"made anew") == b"kept"

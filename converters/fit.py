@@ -1,18 +1,47 @@
-"""Whether a job's labels, truths and outputs fit each other and the network: checked before any long work."""
+"""Whether a job's pictures, labels, truths and outputs fit each other and the network: checked before any long work."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from edge.bundle.manifest import OutputKind, OutputSpec, Task
+from converters.job import ConversionJob
+from converters.metrics import metric_of
+from edge.bundle.manifest import ArtifactFormat, OutputKind, OutputSpec, Task
 from edge.errors import UsageError
 
-if TYPE_CHECKING:
-    from converters.job import ConversionJob
-
 _HINT = "convert with the labels the network was trained on"
+
+
+def check_job(job: ConversionJob) -> None:
+    """Refuses a job that cannot give a bundle; runs the network once, on a blank picture.
+
+    Raises:
+        UsageError: Names what is missing or does not fit.
+        EdgeloopError: The weights are not finite or were never trained, or the network does not run at this size.
+    """
+    from converters.export import describe_outputs, require_finite, require_trained
+
+    if not job.calibration:
+        raise UsageError("conversion needs at least one calibration picture", hint="give about 200 training pictures")
+    if len(job.calibration) < len(job.labels):
+        raise UsageError(
+            f"{len(job.calibration)} calibration pictures are fewer than the {len(job.labels)} classes",
+            hint="give at least one training picture of each class, better about 200",
+        )
+    if not job.validation:
+        raise UsageError("conversion needs at least one validation picture", hint="a proof needs about 200 of them")
+    if not job.recipes:
+        raise UsageError("conversion needs at least one quantization recipe")
+    if any(recipe.format is not ArtifactFormat.TFLITE for recipe in job.recipes) and not job.search:
+        raise UsageError("the preferred model is a TFLite one", hint="name ONNX recipes among the further models")
+    job.stage()
+    metric_of(job.limits, job.task)
+    check_truths(job)
+    require_finite(job.network)
+    require_trained(job.network)
+    shapes = describe_outputs(job.network, height=job.preprocess.height, width=job.preprocess.width)
+    check_outputs(job, shapes)
 
 
 def check_truths(job: ConversionJob) -> None:

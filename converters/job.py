@@ -1,4 +1,4 @@
-"""What a conversion is asked for, checked before any long work begins."""
+"""What a conversion is asked for."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING
 
 from converters.contract import OUTPUT_NAME
 from converters.examples import LabelledPicture, Picture
-from converters.fit import check_outputs, check_truths
-from converters.metrics import metric_of
 from converters.recipes import DEFAULT_RECIPES
 from converters.types import QuantRecipe
 from edge import jsonvalue
 from edge.bundle.manifest import (
-    ArtifactFormat,
     ArtifactSpec,
     DecisionPolicy,
     DetectSpec,
@@ -140,37 +137,6 @@ class ConversionJob:
             )
         except ValueError as cause:
             raise UsageError(str(cause)) from cause
-
-
-def check_job(job: ConversionJob) -> None:
-    """Refuses a job that cannot give a bundle; runs the network once, on a blank picture.
-
-    Raises:
-        UsageError: Names what is missing or does not fit.
-        EdgeloopError: The weights are not finite or were never trained, or the network does not run at this size.
-    """
-    from converters.export import describe_outputs, require_finite, require_trained
-
-    if not job.calibration:
-        raise UsageError("conversion needs at least one calibration picture", hint="give about 200 training pictures")
-    if len(job.calibration) < len(job.labels):
-        raise UsageError(
-            f"{len(job.calibration)} calibration pictures are fewer than the {len(job.labels)} classes",
-            hint="give at least one training picture of each class, better about 200",
-        )
-    if not job.validation:
-        raise UsageError("conversion needs at least one validation picture", hint="a proof needs about 200 of them")
-    if not job.recipes:
-        raise UsageError("conversion needs at least one quantization recipe")
-    if any(recipe.format is not ArtifactFormat.TFLITE for recipe in job.recipes) and not job.search:
-        raise UsageError("the preferred model is a TFLite one", hint="name ONNX recipes among the further models")
-    job.stage()
-    metric_of(job.limits, job.task)
-    check_truths(job)
-    require_finite(job.network)
-    require_trained(job.network)
-    shapes = describe_outputs(job.network, height=job.preprocess.height, width=job.preprocess.width)
-    check_outputs(job, shapes)
 
 
 def job_digest(job: ConversionJob) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 from converters.bundle_writer import BundleDraft, finished_bundle, remove_leftovers, working_folder, write_bundle
 from converters.cache import ConversionCache
 from converters.examples import LabelledPicture, Picture
+from converters.fit import check_job
 from converters.golden import GoldenDraft, draft_golden
-from converters.job import ConversionJob, check_job, job_digest, tool_versions
+from converters.job import ConversionJob, job_digest, tool_versions
 from converters.measure import machine, peak_memory_mb
 from converters.progress import Steps, shown_steps
 from converters.recipes import ONNX_FLOAT32

@@ -16,7 +16,8 @@ import pytest
 from converters import recipes
 from converters.cache import ConversionCache
 from converters.examples import LabelledPicture, Picture, TrueBox
-from converters.job import ConversionJob, check_job
+from converters.fit import check_job
+from converters.job import ConversionJob
 from converters.parity import one_thread
 from converters.progress import Steps
 from converters.workshop import Workshop

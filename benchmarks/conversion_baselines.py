@@ -10,8 +10,8 @@ from benchmarks.conversion_subjects import Subject, spread
 from cloud_train.evaluation.baselines import histogram_accuracy, majority_accuracy
 from cloud_train.types import SnapshotItem, Split
 from converters.examples import LabelledPicture
-from converters.foreign.precision import score_picture
 from converters.metrics import score_of
+from converters.precision import score_picture
 from converters.tallies import PrecisionTally
 from edge.bundle.manifest import Task
 from edge.preprocess import open_picture

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from converters.compare import unseen_bound
 from converters.examples import LabelledPicture
-from converters.foreign.precision import score_picture
+from converters.precision import score_picture
 from converters.tallies import CountTally, F1Tally, MeanTally, PrecisionTally
 from converters.types import Estimate
 from edge.bundle.manifest import QualityLimits, Task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from converters.foreign.precision import ScoredPicture
+from converters.precision import ScoredPicture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +91,7 @@ class CountTally:
 
 
 class PrecisionTally:
-    """Mean average precision at an overlap of one half (`converters.foreign.precision`).
+    """Mean average precision at an overlap of one half (`converters.precision`).
 
     Average precision is the area under the precision-recall curve, made monotonic and summed at every change of recall,
     as the Pascal VOC challenge does since 2010.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from converters.foreign.precision import ScoredPicture, score_picture
 from converters.foreign.truth import KnownPicture
 from converters.foreign.verdict import wilson_interval
 from converters.metrics import paired_drop, score_of
+from converters.precision import ScoredPicture, score_picture
 from converters.tallies import MeanTally, PrecisionTally
 from converters.types import Estimate
 from edge.bundle.reader import Bundle

@@ -12,9 +12,9 @@ from conversion_jobs import LABELS
 from kind_jobs import CELL, KINDS, PATTERNS
 
 from converters import recipes
-from converters.foreign.precision import overlap
 from converters.metrics import tally
 from converters.pipeline import convert
+from converters.precision import overlap
 from converters.records import read_record, read_trained_proof
 from edge.backends.select import open_backend
 from edge.bundle.manifest import ArtifactFormat, QualityLimits, Task, Verdict

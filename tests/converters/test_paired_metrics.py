@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from converters.compare import unseen_bound
 from converters.examples import LabelledPicture, TrueBox
-from converters.foreign.precision import overlap
 from converters.metrics import agreement, draws, metric_of, paired_drop, score_of, tally
+from converters.precision import overlap
 from converters.tallies import F1Tally, MeanTally
 from converters.types import Estimate
 from edge.bundle.manifest import QualityLimits, Task

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from converters.examples import TrueBox
-from converters.foreign.precision import ScoredPicture, overlap, score_picture
 from converters.foreign.verdict import judge_imported, wilson_interval
 from converters.metrics import paired_drop, score_of
+from converters.precision import ScoredPicture, overlap, score_picture
 from converters.tallies import MeanTally, PrecisionTally
 from converters.types import Estimate
 from edge.bundle.manifest import QualityLimits, Verdict

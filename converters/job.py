@@ -77,9 +77,9 @@ class ConversionJob:
         files: Gallery and lexicon, by name.
         references: For MATCH: pictures whose embeddings by the float network become the gallery, the first file that
             `match` names; empty where it is in `files`.
-        recipes: Quantization recipes of the preferred model, tried in this order.
+        recipes: Quantization recipes of the preferred model, in their order (`converters.search.find_model`).
         also: Recipes of further models, which come into the bundle where the acceptance rule does not refuse them.
-        search: Try all of `recipes` and take the best, instead of the first that is good enough.
+        search: Try all of `recipes` and take the best, instead of the first kind that is good enough.
         sensitivity: Where no static int8 recipe is good enough, look for the fewest layers that have to stay float.
         fine_tune: Where no other static int8 recipe is good enough, train the weights for it; None for never.
     """

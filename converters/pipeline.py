@@ -38,7 +38,8 @@ def convert(
 ) -> Path:
     """Turns a trained network into a proven bundle.
 
-    Recipes are tried in the job's order; the first that the acceptance rule does not refuse becomes the TFLite model.
+    Recipes are tried in the job's order (`converters.search`), and the best that the acceptance rule does not refuse
+    becomes the TFLite model.
     A bundle that the same job has finished before is returned as it stands. The same job gives the same bundle digest.
 
     Args:

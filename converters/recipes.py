@@ -50,7 +50,7 @@ ONNX_INT8_P99_999 = replace(ONNX_INT8, name="onnx_qdq_wu8_au8_p99.999", ranges=C
 # Faster on processors with VNNI, and ruined by overflows on those without.
 ONNX_INT8_SIGNED = replace(ONNX_INT8, name="onnx_qdq_wi8_au8", unsigned_weights=False)
 
-# Smallest and fastest first; the first one that the acceptance rule does not refuse is taken.
+# Smallest and fastest first; of the first kind that the acceptance rule does not refuse, the one with the least noise.
 DEFAULT_RECIPES = (
     STATIC_INT8,
     STATIC_INT8_P99_999,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from converters.acceptance import judge_latency
+from converters.compare import EQUAL_DB
 from converters.sensitivity import fewest, keep_float, rank_layers, rankable
 from converters.types import LayerError, QuantRecipe, Scheme
 from edge.bundle.manifest import ArtifactFormat, Verdict
@@ -41,8 +43,9 @@ class Search:
 def find_model(shop: Workshop) -> Search:
     """Tries the job's recipes, and what else it allows, until a model is good enough.
 
-    Recipes are tried in the job's order. Where it allows to look for layers that have to stay float, or to fine-tune,
-    static int8 recipes come first, then these two, and only then the larger and slower recipes.
+    Recipes are tried in the job's order; those that differ in their ranges alone are tried together, and the one with
+    the least noise is taken. Where the job allows to look for layers that have to stay float, or to fine-tune, static
+    int8 recipes come first, then these two, and only then the larger and slower recipes.
 
     Raises:
         EdgeloopError: A recipe cannot be applied.
@@ -74,8 +77,9 @@ def best(trials: Sequence[Trial]) -> Trial | None:
     """The model to prefer; of TFLite only, which every device runs.
 
     One that passed before one that is undecided; then static int8, which is the fastest and the same on every
-    processor, before int8 weights, these before float16, that before float32; then the one that loses least. The same
-    trials give the same choice: no time is in it, but that a limit of latency may have refused some.
+    processor, before int8 weights, these before float16, that before float32; then fewer float layers; then the one
+    with the least noise at its worst output, which tells recipes apart that a few hundred right and wrong answers
+    cannot. The same trials give the same choice: no time is in it, but that a limit of latency may have refused some.
 
     Returns:
         None where none is good enough.
@@ -89,16 +93,24 @@ def best(trials: Sequence[Trial]) -> Trial | None:
     good = [trial for trial in good if trial.proof.verdict is verdict]
     scheme = min((trial.artifact.recipe.scheme for trial in good), key=_SCHEMES.index)
     good = [trial for trial in good if trial.artifact.recipe.scheme is scheme]
-    return min(good, key=lambda trial: (trial.proof.drop_points, -trial.proof.agreement, trials.index(trial)))
+    return min(
+        good, key=lambda trial: (len(trial.artifact.recipe.float_layers), -_worst_db(trial), trials.index(trial))
+    )
+
+
+def _worst_db(trial: Trial) -> float:
+    """Decibels at the output that suffers most."""
+    return min((error.sqnr_db for error in trial.proof.errors), default=-EQUAL_DB)
 
 
 def _try_all(shop: Workshop, recipes: Sequence[QuantRecipe]) -> Search:
-    """The first that is good enough; with `search` all of them."""
+    """The best of the first kind that is good enough; with `search` of all of them."""
     trials: list[Trial] = []
-    for recipe in recipes:
-        trials.append(try_recipe(shop, recipe))
-        if trials[-1].proof.verdict is not Verdict.FAIL and not shop.job.search:
-            return Search(chosen=trials[-1], trials=tuple(trials))
+    for _, kind in groupby(recipes, key=lambda recipe: (recipe.format, recipe.scheme, recipe.float_layers)):
+        made = [try_recipe(shop, recipe) for recipe in kind]
+        trials += made
+        if (chosen := best(made)) is not None and not shop.job.search:
+            return Search(chosen=chosen, trials=tuple(trials))
     return Search(chosen=best(trials), trials=tuple(trials))
 
 

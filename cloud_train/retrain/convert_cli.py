@@ -85,8 +85,8 @@ def convert(
 ) -> None:
     """Quantize the network of RUN, prove it on its validation split and write a bundle.
 
-    Recipes are tried in order, and the first that the limits do not refuse is taken. With --auto all are tried, and a
-    table says what each costs.
+    Recipes are tried in order, and the first kind that the limits do not refuse is taken. With --auto all are tried,
+    and a table says what each costs.
     """
     from cloud_train.retrain.conversion import convert_run
     from model_zoo.registry import find_application

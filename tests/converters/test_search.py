@@ -13,7 +13,7 @@ from converters import recipes
 from converters.pipeline import convert
 from converters.records import read_record, read_trained_proof
 from converters.search import best
-from converters.types import Artifact, ArtifactProof, Latency
+from converters.types import Artifact, ArtifactProof, Latency, OutputError, Scheme
 from converters.workshop import Trial
 from edge.bundle.manifest import ArtifactFormat, QualityLimits, Verdict
 from edge.bundle.reader import Bundle, open_bundle
@@ -27,11 +27,17 @@ def trial(
     verdict: Verdict = Verdict.PASS,
     size: int = 1000,
     drop: float = 0.0,
-    agreement: float = 1.0,
+    noise: float = 20.0,
+    scheme: Scheme = Scheme.STATIC_INT8,
+    float_layers: tuple[str, ...] = (),
     form: ArtifactFormat = ArtifactFormat.TFLITE,
 ) -> Trial:
-    recipe = replace(recipes.STATIC_INT8, name=name, format=form)
+    recipe = replace(recipes.STATIC_INT8, name=name, format=form, scheme=scheme, float_layers=float_layers)
     artifact = Artifact(path=Path(name), format=form, recipe=recipe, sha256="0" * 64, size_bytes=size)
+    errors = tuple(
+        OutputError(output=output, max_abs=1, mean_abs=1, sqnr_db=level, cosine=1)
+        for output, level in (("easy", 60.0), ("worst", noise))
+    )
     proof = ArtifactProof(
         file=name,
         recipe=name,
@@ -42,8 +48,8 @@ def trial(
         drop_points=drop,
         drop_lower_points=drop,
         drop_upper_points=drop,
-        agreement=agreement,
-        errors=(),
+        agreement=1.0,
+        errors=errors,
         verdict=verdict,
         reason="",
     )
@@ -53,22 +59,25 @@ def trial(
 @pytest.mark.parametrize(
     "worse",
     [
-        trial("worse", verdict=Verdict.UNDECIDED, size=10),
-        trial("worse", verdict=Verdict.FAIL, size=10),
-        trial("worse", verdict=Verdict.NONE, size=10),
-        trial("worse", size=1051),
-        trial("worse", size=1050, drop=0.3),
-        trial("worse", size=960, drop=0.3),  # of the same size but for 5 %: what it loses decides
-        trial("worse", drop=0.2, agreement=0.98),
-        trial("worse", size=10, form=ArtifactFormat.ONNX),
-        trial("worse", drop=0.2, agreement=0.99),  # equal in all: the first one
+        trial("worse", verdict=Verdict.UNDECIDED, noise=50),
+        trial("worse", verdict=Verdict.FAIL, noise=50),
+        trial("worse", verdict=Verdict.NONE, noise=50),
+        trial("worse", scheme=Scheme.WEIGHT_INT8, size=10, noise=50),
+        trial("worse", scheme=Scheme.FLOAT16, size=10, noise=50),
+        trial("worse", scheme=Scheme.FLOAT32, size=10, noise=50),
+        trial("worse", float_layers=("head",), noise=50),
+        trial("worse", noise=19.9, drop=-1),  # what a few pictures say of the drop is chance
+        trial("worse", noise=50, form=ArtifactFormat.ONNX),
     ],
 )
 def test_the_stated_rule(worse):
-    better = trial("better", drop=0.2, agreement=0.99)
+    better = trial("better", drop=0.2)
     assert best([better, worse]) is better
-    if worse.proof.agreement != better.proof.agreement or worse.proof.drop_points != better.proof.drop_points:
-        assert best([worse, better]) is better
+    assert best([worse, better]) is better
+
+
+def test_of_equal_ones_the_first_is_taken():
+    assert best([first := trial("first"), trial("second")]) is first
 
 
 def test_where_nothing_is_good_enough_nothing_is_best():
@@ -93,23 +102,29 @@ def test_a_search_tries_everything_and_picks_by_the_rule(job, cache, tmp_path):
     good = [one for one in record.trials if forms[one.recipe] is ArtifactFormat.TFLITE]
     good = [one for one in good if one.verdict is Verdict.PASS]
     assert len(good) >= 2
-    smallest = min(one.size_bytes for one in good)
-    small = [one for one in good if one.size_bytes <= 1.05 * smallest]
-    wanted = sorted(small, key=lambda one: (one.drop_points, -one.agreement))[0]
+    static = [one for one in good if one.recipe.startswith("static")]
+    wanted = max(static, key=lambda one: one.errors[0].sqnr_db)
     assert record.chosen == (wanted.recipe,)
     assert bundle.manifest.stages[0].artifacts[0].recipe == wanted.recipe
     measured = json.loads((bundle.folder / "measurements.json").read_bytes())
     assert {row["recipe"] for row in measured["latencies"]} >= set(forms)
 
 
-def test_without_a_search_the_first_that_is_good_enough_is_taken(job, cache, tmp_path):
+def test_recipes_that_differ_in_their_ranges_alone_are_weighed_against_each_other(job, cache, tmp_path):
+    record = read_record(converted(job, cache, tmp_path / "out"))
+    ranges = [recipe.name for recipe in recipes.DEFAULT_RECIPES[:4]]
+    assert [one.recipe for one in record.trials] == ranges
+    assert record.chosen == (max(record.trials, key=lambda one: one.errors[0].sqnr_db).recipe,)
+
+
+def test_without_a_search_the_first_kind_that_is_good_enough_is_taken(job, cache, tmp_path):
     tried = (recipes.WEIGHT_INT8, recipes.STATIC_INT8)
     record = read_record(converted(replace(job, recipes=tried), cache, tmp_path / "out"))
     assert [one.recipe for one in record.trials] == ["weight_int8"] == list(record.chosen)
 
 
 def test_further_models_are_proven_and_in_the_bundle(job, cache, tmp_path):
-    job = replace(job, also=(recipes.ONNX_INT8, recipes.ONNX_FLOAT16))
+    job = replace(job, recipes=(recipes.STATIC_INT8,), also=(recipes.ONNX_INT8, recipes.ONNX_FLOAT16))
     bundle = converted(job, cache, tmp_path / "out")
     proof, record = read_trained_proof(bundle), read_record(bundle)
     assert [(spec.file, spec.recipe) for spec in bundle.manifest.stages[0].artifacts] == [

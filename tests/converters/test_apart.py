@@ -382,7 +382,7 @@ ROWS = [
     pytest.param(lambda folder: folder / "gone.keras", "gone.keras: cannot be read", 2, id="no such model"),
     pytest.param(written("m.pt", b"x"), "m.pt: cannot be converted to TFLite (give a .keras", 2, id="other format"),
     pytest.param(cut_onnx, "m.onnx: not a usable ONNX model: Protobuf parsing failed", 1, id="truncated onnx"),
-    pytest.param(lost_weights, "m.onnx: not a usable ONNX model: External data path", 1, id="external data"),
+    pytest.param(lost_weights, "m.onnx: its weights lie in 'gone.bin', which is not there", 2, id="external data"),
     pytest.param(
         lambda folder: colour_model(folder / "m.onnx", shape=("n", 3, "h", "w")),
         "must have a fixed shape",

@@ -106,7 +106,9 @@ def _fitted(ensemble: Any = None, *, labels: np.ndarray | None = None, rows: np.
     return clone(_forest() if ensemble is None else ensemble).fit(table, _classes(table) if labels is None else labels)
 
 
-@pytest.mark.parametrize("kind", ["several", "two", "names"])
+@pytest.mark.parametrize(
+    "kind", ["several", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("two", "names"))]
+)
 @pytest.mark.parametrize("ensemble", ENSEMBLES.values(), ids=ENSEMBLES.keys())
 def test_the_device_says_what_scikit_learn_says(ensemble: ClassifierMixin, kind: str) -> None:
     classes = _classes(_rows())

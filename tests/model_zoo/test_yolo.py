@@ -77,7 +77,8 @@ def test_boxes_and_scores_are_those_of_ultralytics(name: str, pictures: torch.Te
 
 
 @needs_ultralytics
-@pytest.mark.parametrize("name", ["yolo11n", pytest.param("yolo26n", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["yolo11n", "yolo26n"])
 def test_decoding_alone_lies_in_float_decode(name: str) -> None:
     exported = export_network(yolo.build_yolo(name, 3, 1, size=SIZE), height=SIZE, width=SIZE)
     assert exported.outputs == {"boxes": (1, 84, 4), "scores": (1, 84, 3)}

@@ -95,5 +95,5 @@ def test_coins_survive_the_declared_recipes(data_root, tmp_path):
     assert first["drop_points"] <= job.limits.max_drop_points
     assert len(manifest.proof.fallbacks) == len(failed)
     if not failed:
-        assert first["recipe"] == "static_wi8_ai8"
+        assert first["recipe"].startswith("static_wi8_ai8")
         assert first["agreement"] > 0.95

@@ -109,7 +109,7 @@ def _check_classes(job: ConversionJob, output: OutputSpec, found: tuple[int, ...
 
 
 def _check_heads(job: ConversionJob) -> None:
-    heads = {output.name: output.labels for output in job.stage_outputs}
+    heads = {output.name: output.labels or job.labels for output in job.stage_outputs}
     for picture in job.validation:
         for name, label in picture.attributes:
             if name not in heads:

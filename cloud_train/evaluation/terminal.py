@@ -32,13 +32,17 @@ def terminal_table(story: LoopStory) -> Table:
 
 
 def _size_rows(story: LoopStory) -> Iterator[tuple[str, ...]]:
-    """Two rows a recipe: the size of its file, and what it cost."""
-    by_version = [{one.recipe: one for one in artifacts_of(facts)} for _, facts in story.versions]
+    """Two rows a kind of recipe: the size of its file, and what it cost. Versions may differ in their ranges."""
+    by_version = [{_kind(one.recipe): one for one in artifacts_of(facts)} for _, facts in story.versions]
     for recipe in dict.fromkeys(recipe for made in by_version for recipe in made):
         found = [made.get(recipe) for made in by_version]
         yield (f"{recipe}: size, kB", *(f"{one.size_bytes / 1e3:,.0f}" if one else "" for one in found))
         drops = (f"{one.drop_points:+.2f} ({one.verdict.value})" if one else "" for one in found)
         yield (f"{recipe}: drop, points", *drops)
+
+
+def _kind(recipe: str) -> str:
+    return "static int8" if recipe.startswith("static_wi8_ai8") else recipe
 
 
 def _stream_rows(stream: StreamFacts) -> Iterator[tuple[str, str]]:

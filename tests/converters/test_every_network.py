@@ -49,10 +49,10 @@ NOBODY = Provenance(run="", snapshot="", train_recipe="", seed=0, weights="", pr
 # signal (the more, the deeper and the more swishes), trained ones keep some ten decibels more.
 FLOORS = {
     recipes.FLOAT32: (80, 0.9999),
-    recipes.FLOAT16: (30, 0.999),
-    recipes.WEIGHT_INT8: (8, 0.9),
+    recipes.FLOAT16: (20, 0.99),
+    recipes.WEIGHT_INT8: (-2, 0.6),
     recipes.STATIC_INT8: (-2, 0.4),
-    recipes.ONNX_FLOAT16: (25, 0.99),
+    recipes.ONNX_FLOAT16: (15, 0.98),
     recipes.ONNX_INT8: (-2, 0.4),
 }
 # Of a large model's weights; small heads and graphs add their own.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import importlib
 import importlib.util
 import os
 import shutil
@@ -18,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from edge.errors import FormatError, MissingExtraError, UsageError
 from model_zoo.common.torchvision_native import prepare
@@ -102,6 +104,9 @@ class YoloNetwork(torch.nn.Module):
 def prepare_ultralytics() -> None:
     """Call before the first import of ultralytics: keeps it offline, quiet, and its settings in a temporary folder.
 
+    Its import puts functions of its own in the place of `PIL.Image.open` (which then looks for a package at the first
+    file that is no picture) and `torch.save`; both are put back, so that other code of the process meets neither.
+
     Raises:
         MissingExtraError: It is not installed.
     """
@@ -114,6 +119,11 @@ def prepare_ultralytics() -> None:
         os.environ.setdefault(name, value)
     if "YOLO_CONFIG_DIR" not in os.environ:
         os.environ["YOLO_CONFIG_DIR"] = _settings_folder()
+    found = Image.open, torch.save
+    try:
+        importlib.import_module("ultralytics.utils")
+    finally:
+        Image.open, torch.save = found
 
 
 def describe(name: str, num_classes: int) -> torch.nn.Module:

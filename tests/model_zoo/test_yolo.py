@@ -216,8 +216,10 @@ def test_importing_it_leaves_nothing_behind(tmp_path: Path, repository: Path) ->
     (tmp_path / "home").mkdir()
     (tmp_path / "temporary").mkdir()
     program = (
+        "import torch; from PIL import Image; found = Image.open, torch.save; "
         "from model_zoo.common.yolo import prepare_ultralytics; prepare_ultralytics(); "
-        "import timm, ultralytics; from ultralytics.utils import ONLINE; assert not ONLINE"
+        "import timm, ultralytics.nn.tasks; from ultralytics.utils import ONLINE; assert not ONLINE; "
+        "assert (Image.open, torch.save) == found"
     )
     places = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": str(repository)}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("YOLO_")}

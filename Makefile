@@ -9,7 +9,7 @@ PIP := -m pip --disable-pip-version-check --no-input
 # torch comes first and pinned: a CPU build where one is offered; `make TORCH_INDEX=URL` takes it and torchvision from URL.
 TORCH_INDEX ?=
 TORCH := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX) $(shell grep -E '^torch(vision)?==' constraints.txt),$(shell grep '^torch==' constraints.txt))
-EXTRAS := device,onnx,train,detect,convert,cloud,dev
+EXTRAS := device,onnx,camera,kiosk,train,detect,convert,cloud,dev
 
 .PHONY: demo test test-all lint proto bench dist clean
 .DEFAULT_GOAL := test

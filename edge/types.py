@@ -51,6 +51,7 @@ class KeepReason(enum.Enum):
     DISAGREEMENT = "disagreement"
     NOVEL = "novel"
     RARE_CLASS = "rare_class"
+    FEEDBACK = "feedback"
     RANDOM_FLOOR = "random_floor"
     NOT_NEEDED = "not_needed"
     NEAR_DUPLICATE = "near_duplicate"

@@ -6,7 +6,7 @@ import enum
 import re
 from dataclasses import dataclass
 
-from edge.bundle.policy import ClassDecision, DecisionPolicy, KeepBudget, KeepPolicy, QualityLimits
+from edge.bundle.policy import CapturePolicy, ClassDecision, DecisionPolicy, KeepBudget, KeepPolicy, QualityLimits
 from edge.bundle.stage import (
     Activation,
     ArtifactFormat,
@@ -38,6 +38,7 @@ __all__ = [
     "ArtifactSpec",
     "BoxFormat",
     "BundleManifest",
+    "CapturePolicy",
     "ChannelOrder",
     "ClassDecision",
     "ClassThreshold",
@@ -172,6 +173,7 @@ class BundleManifest:
         provenance: Where the model comes from.
         golden_file: Name of the golden vectors' index.
         files: Every file of the bundle but the manifest and the measurements.
+        capture: Which frames to answer.
     """
 
     format_version: int
@@ -188,6 +190,7 @@ class BundleManifest:
     provenance: Provenance
     golden_file: str
     files: tuple[FileEntry, ...]
+    capture: CapturePolicy = CapturePolicy()
 
     def labels_of(self, stage: StageSpec) -> tuple[str, ...]:
         """Class names of a stage: its own, or those of the bundle."""

@@ -124,6 +124,28 @@ class KeepPolicy:
             raise ValueError("rare_per_day must not be negative and duplicate_bits must be -1 to 64")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturePolicy:
+    """Which frames of a source are worth an answer.
+
+    Attributes:
+        change_threshold: A frame that differs from the one answered last by less than this is skipped: the greatest
+            mean difference of any of 16 x 9 blocks, in grey levels, 0 to 255; 0 answers every frame. Noise of cameras
+            is 1 to 3; 6 to 12 are sensible.
+        max_still_s: An unchanged scene is answered again after so many seconds.
+    """
+
+    change_threshold: float = 0.0
+    max_still_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Refuses thresholds that no picture can have, and a wait without end."""
+        if not 0 <= self.change_threshold <= 255:
+            raise ValueError(f"change_threshold must be 0 to 255, found {self.change_threshold}")
+        if not 0 < self.max_still_s <= 86_400:
+            raise ValueError(f"max_still_s must be above 0 and at most 86400, found {self.max_still_s}")
+
+
 # What a bundle's accuracy may be measured by; docs/formats/proof.md says how each is taken.
 METRICS = ("top1", "macro_f1", "ap50", "count", "attributes", "text")
 

@@ -3,10 +3,77 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge.types import KeepReason, Outcome
+from edge.types import Feedback, KeepReason, Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxLimits:
+    """What an outbox may hold. When it is full the least valuable sample is shed first (`edge.outbox.shedding`).
+
+    Attributes:
+        max_bytes: Size of the file, at least 1,000,000; its log (4 MiB) comes on top.
+        max_entries: Samples without a receipt, at least 1.
+        max_remembered: Digests of samples that are gone, which are not kept again; the oldest are forgotten first.
+        max_audit_rows: Rows of the audit; the oldest are forgotten first.
+    """
+
+    max_bytes: int = 2_000_000_000
+    max_entries: int = 100_000
+    max_remembered: int = 100_000
+    max_audit_rows: int = 10_000
+
+    def __post_init__(self) -> None:
+        """Refuses limits under which nothing fits."""
+        if self.max_bytes < 1_000_000:
+            raise ValueError(f"max_bytes must be at least 1000000, found {self.max_bytes}")
+        for name in ("max_entries", "max_remembered", "max_audit_rows"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+
+
+class PutOutcome(enum.Enum):
+    """What became of a sample that was put: it is kept, it was put before, or the outbox is full of better ones."""
+
+    KEPT = "kept"
+    KNOWN = "known"
+    SHED = "shed"
+
+
+class AuditAction(enum.Enum):
+    """What an audit row is about.
+
+    SHED: a sample left, or never came in, because the outbox is full. QUARANTINED: a damaged file was set aside.
+    SALVAGED: a sample was taken over out of it.
+    """
+
+    SHED = "shed"
+    QUARANTINED = "quarantined"
+    SALVAGED = "salvaged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """One thing that was done without a person.
+
+    Attributes:
+        at: Seconds since the epoch, UTC.
+        action: What was done.
+        digest: Of the sample, hex; empty where it is about the whole file.
+        size_bytes: Of its payload.
+        value: As in `SampleMetadata`.
+        detail: Why, in one line.
+    """
+
+    at: float
+    action: AuditAction
+    digest: str
+    size_bytes: int
+    value: float
+    detail: str
 
 
 class EntryState(enum.Enum):
@@ -93,15 +160,36 @@ class OutboxStats:
 
     Attributes:
         pending: Entries waiting or being sent.
-        sent: Entries with a receipt.
+        sent: Samples that ever got a receipt.
         parked: Entries refused for good.
         pending_bytes: Payload bytes waiting or being sent.
+        shed: Samples that were ever shed.
+        answers: People's answers that wait to be sent.
+        file_bytes: Size of the file, 0 for one in memory.
     """
 
     pending: int
     sent: int
     parked: int
     pending_bytes: int
+    shed: int = 0
+    answers: int = 0
+    file_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingAnswer:
+    """A person's answer on its way home.
+
+    Attributes:
+        number: Names it within the outbox.
+        digest: Of the sample it is about, hex.
+        feedback: The answer.
+    """
+
+    number: int
+    digest: str
+    feedback: Feedback
 
 
 class SampleOutbox(Protocol):
@@ -111,11 +199,41 @@ class SampleOutbox(Protocol):
         """Keeps a sample; on return it survives a power cut.
 
         Returns:
-            False when this digest was ever put before (nothing changes then).
+            False when this digest was put before, or the outbox is full of better ones.
 
         Raises:
             StorageError: The disk is full or failing; the outbox is as it was.
         """
+        ...
+
+    def put_many(self, samples: Sequence[Sample], *, now: float) -> tuple[PutOutcome, ...]:
+        """`put` for several at once, in one durable write: all of them or none.
+
+        Returns:
+            One outcome a sample, in their order. A sample that a later one of the same call pushed out is SHED.
+        """
+        ...
+
+    def put_answer(self, digest: str, feedback: Feedback, *, now: float) -> None:
+        """Keeps a person's answer about a sample; on return it survives a power cut.
+
+        It waits until the sample has arrived. A sample with an answer is shed after all without one.
+
+        Raises:
+            StorageError: As `put`.
+        """
+        ...
+
+    def waiting_answers(self, *, limit: int) -> tuple[WaitingAnswer, ...]:
+        """Answers about samples that are not here any more, oldest first: those the server can take."""
+        ...
+
+    def answers_sent(self, numbers: tuple[int, ...]) -> None:
+        """Forgets answers that the server has taken, or will never take."""
+        ...
+
+    def audit(self, *, limit: int) -> tuple[AuditRow, ...]:
+        """The newest rows of the audit, newest first."""
         ...
 
     def claim(self, *, limit: int, now: float, lease_s: float) -> tuple[OutboxEntry, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge.bundle.policy import CapturePolicy, ClassDecision, DecisionPolicy, KeepBudget, KeepPolicy, QualityLimits
 from edge.bundle.stage import (
@@ -190,7 +190,7 @@ class BundleManifest:
     provenance: Provenance
     golden_file: str
     files: tuple[FileEntry, ...]
-    capture: CapturePolicy = CapturePolicy()
+    capture: CapturePolicy = field(default_factory=CapturePolicy)
 
     def labels_of(self, stage: StageSpec) -> tuple[str, ...]:
         """Class names of a stage: its own, or those of the bundle."""

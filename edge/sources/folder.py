@@ -3,103 +3,54 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
 from pathlib import Path
-from typing import Protocol
 
 from edge.errors import ImageError, UsageError
-from edge.types import Frame
-
-_EMPTY_PASS_WAIT_S = 0.5
-
-
-class Pace(Protocol):
-    """How a source learns the time and waits."""
-
-    def now(self) -> float:
-        """Seconds since the epoch, UTC."""
-        ...
-
-    def wait(self, seconds: float) -> bool:
-        """Waits; True when the source shall end."""
-        ...
+from edge.sources.base import Pace, SourceEvents, SourceOptions
+from edge.sources.stored import StoredSource
 
 
-class FolderSource:
+class FolderSource(StoredSource):
     """The pictures of a folder tree, sorted by path, read anew in each pass, so that new files join in.
 
     Hidden files and folders are left out. A file that cannot be read is reported and takes no sequence number.
 
     Args:
         folder: The tree.
-        passes: How often to go through it; 0 means for ever.
-        fps: Most frames a second; 0 for no limit.
-        max_bytes: Larger files are refused.
+        options: How often to go through it, how fast, and which files are too large.
         pace: Time, and waiting that can be cut short.
-        unreadable: Called with path and reason for each file that cannot be read.
-        pass_done: Called after each pass with its number, from 1.
+        events: Who is told of passes and of files that cannot be read, by their path in the folder.
 
     Raises:
         UsageError: No such folder, or not one file in it.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        passes: int,
-        fps: float,
-        max_bytes: int,
-        pace: Pace,
-        unreadable: Callable[[str, str], None],
-        pass_done: Callable[[int], None] = lambda number: None,
-    ) -> None:
+    def __init__(self, folder: Path, options: SourceOptions, *, pace: Pace, events: SourceEvents) -> None:
         if not folder.is_dir():
             raise UsageError(f"no folder {folder}", hint="give --source a folder of pictures")
         if not list_pictures(folder):
             raise UsageError(f"no pictures in {folder}", hint="put JPEG, PNG or WebP files into it")
+        super().__init__(options, pace=pace, events=events)
         self._folder = folder
-        self._passes = passes
-        self._interval_s = 1.0 / fps if fps > 0 else 0.0
-        self._max_bytes = max_bytes
-        self._pace = pace
-        self._unreadable = unreadable
-        self._pass_done = pass_done
-        self.current_pass = 1
 
-    def frames(self) -> Iterator[Frame]:
-        """Yields frames until the last pass is over or `pace.wait` says stop."""
-        sequence, due = 0, self._pace.now()
-        while self._passes == 0 or self.current_pass <= self._passes:
-            before = sequence
-            for path in list_pictures(self._folder):
-                data = self._read(path)
-                if data is None:
-                    continue
-                if self._pace.wait(max(0.0, min(due - self._pace.now(), self._interval_s))):
-                    return
-                captured_at = self._pace.now()
-                is_late = captured_at - due > self._interval_s
-                due = (captured_at if is_late else due) + self._interval_s
-                yield Frame(data=data, captured_at=captured_at, source=self._name(path), sequence=sequence)
-                sequence += 1
-            self._pass_done(self.current_pass)
-            self.current_pass += 1
-            if self._pace.wait(_EMPTY_PASS_WAIT_S if sequence == before and self._passes == 0 else 0.0):
-                return
+    def pictures(self) -> Generator[tuple[str, bytes]]:
+        """See `StoredSource.pictures`."""
+        for path in list_pictures(self._folder):
+            name = path.relative_to(self._folder).as_posix()
+            data = self._read(path, name)
+            if data is not None:
+                yield name, data
 
-    def _read(self, path: Path) -> bytes | None:
+    def _read(self, path: Path, name: str) -> bytes | None:
         from edge.preprocess import DEFAULT_LIMITS, DecodeLimits, read_picture
 
-        limits = DecodeLimits(max_bytes=self._max_bytes, max_pixels=DEFAULT_LIMITS.max_pixels)
+        limits = DecodeLimits(max_bytes=self._options.max_bytes, max_pixels=DEFAULT_LIMITS.max_pixels)
         try:
             return read_picture(path, limits=limits)
         except ImageError as error:
-            self._unreadable(self._name(path), error.message.removeprefix(f"{path}: "))
+            self._events.unreadable(name, error.message.removeprefix(f"{path}: "))
             return None
-
-    def _name(self, path: Path) -> str:
-        return path.relative_to(self._folder).as_posix()
 
 
 def list_pictures(folder: Path) -> list[Path]:

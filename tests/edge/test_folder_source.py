@@ -2,41 +2,17 @@ import os
 from itertools import islice, pairwise
 
 import pytest
+from source_watching import WaitingPace, Watcher
 
 from edge.errors import UsageError
+from edge.sources.base import SourceOptions
 from edge.sources.folder import FolderSource
 
 
-class TestPace:
-    """Time that passes only by waiting; says stop after `stop_after` waits."""
-
-    __test__ = False
-
-    def __init__(self, stop_after=10_000):
-        self.time = 1000.0
-        self.left = stop_after
-
-    def now(self):
-        return self.time
-
-    def wait(self, seconds):
-        self.time += seconds
-        self.left -= 1
-        return self.left < 0
-
-
 def source(folder, *, passes=1, fps=0.0, max_bytes=1000, pace=None):
-    notes = {"unreadable": [], "passes": []}
-    made = FolderSource(
-        folder,
-        passes=passes,
-        fps=fps,
-        max_bytes=max_bytes,
-        pace=pace or TestPace(),
-        unreadable=lambda name, reason: notes["unreadable"].append((name, reason)),
-        pass_done=notes["passes"].append,
-    )
-    return made, notes
+    watcher = Watcher()
+    options = SourceOptions(passes=passes, fps=fps, max_bytes=max_bytes)
+    return FolderSource(folder, options, pace=pace or WaitingPace(), events=watcher.events()), watcher
 
 
 @pytest.fixture
@@ -55,7 +31,7 @@ def test_frames_come_sorted_with_sequences_that_never_skip(folder):
     (folder / "b" / "9.jpg").write_bytes(b"x" * 1001)
     os.mkfifo(folder / "aa.jpg")
     (folder / "gone.jpg").symlink_to(folder / "nowhere")
-    frames, notes = source(folder, passes=2)
+    frames, watcher = source(folder, passes=2)
     got = [(frame.sequence, frame.source, bytes(frame.data)) for frame in frames.frames()]
     names = ["a.jpg", "b/1.jpg", "b/2.jpg", "c.png"] * 2
     assert got == [(number, name, name.encode()) for number, name in enumerate(names)]
@@ -65,8 +41,8 @@ def test_frames_come_sorted_with_sequences_that_never_skip(folder):
         "b/9.jpg": "larger than 1000 bytes",
         "gone.jpg": "cannot be read: no such file or directory",
     }
-    assert notes["unreadable"] == list(bad.items()) * 2
-    assert notes["passes"] == [1, 2]
+    assert watcher.unreadable == list(bad.items()) * 2
+    assert watcher.passes == [1, 2]
 
 
 def test_new_files_join_in_the_next_pass(folder):
@@ -79,16 +55,16 @@ def test_new_files_join_in_the_next_pass(folder):
 
 
 def test_a_file_that_vanishes_is_reported(folder):
-    frames, notes = source(folder)
+    frames, watcher = source(folder)
     stream = frames.frames()
     next(stream)
     (folder / "b" / "1.jpg").unlink()
     assert [frame.source for frame in stream] == ["b/2.jpg", "c.png"]
-    assert notes["unreadable"] == [("b/1.jpg", "cannot be read: no such file or directory")]
+    assert watcher.unreadable == [("b/1.jpg", "cannot be read: no such file or directory")]
 
 
 def test_pace_keeps_the_rate_and_does_not_make_up_for_a_pause(folder):
-    pace = TestPace()
+    pace = WaitingPace()
     frames, _ = source(folder, passes=2, fps=4.0, pace=pace)
     times = []
     for frame in frames.frames():
@@ -100,18 +76,18 @@ def test_pace_keeps_the_rate_and_does_not_make_up_for_a_pause(folder):
 
 
 def test_forever_ends_when_told(folder):
-    frames, notes = source(folder, passes=0, pace=TestPace(stop_after=52))
+    frames, watcher = source(folder, passes=0, pace=WaitingPace(stop_after=52))
     assert sum(1 for _ in frames.frames()) == 42
-    assert notes["passes"] == list(range(1, 11))
+    assert watcher.passes == list(range(1, 11))
 
 
 def test_forever_over_nothing_readable_does_not_spin(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
-    pace = TestPace(stop_after=20)
-    frames, notes = source(tmp_path, passes=0, pace=pace)
+    pace = WaitingPace(stop_after=20)
+    frames, watcher = source(tmp_path, passes=0, pace=pace)
     assert list(frames.frames()) == []
     assert pace.time >= 1010.0
-    assert len(notes["passes"]) == 21
+    assert len(watcher.passes) == 21
 
 
 def test_no_folder(tmp_path):
@@ -123,3 +99,15 @@ def test_empty_folder(tmp_path):
     (tmp_path / "deep").mkdir()
     with pytest.raises(UsageError, match="no pictures in"):
         source(tmp_path)
+
+
+def test_closing_ends_it_before_the_next_frame(folder):
+    frames, watcher = source(folder, passes=0)
+    got = []
+    for frame in frames.frames():
+        got.append(frame.source)
+        if frame.sequence == 5:
+            frames.close()
+            frames.close()
+    assert len(got) == 6
+    assert watcher.passes == [1]

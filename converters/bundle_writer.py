@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from converters.golden import GOLDEN_FILE, GoldenDraft
@@ -21,6 +21,7 @@ from edge.bundle.manifest import (
     MANIFEST_NAME,
     MEASUREMENTS_NAME,
     BundleManifest,
+    CapturePolicy,
     DecisionPolicy,
     FileEntry,
     KeepPolicy,
@@ -53,6 +54,7 @@ class BundleDraft:
         provenance: Where the network comes from.
         golden: What a device checks itself with.
         measurements: Times, outside the digest.
+        capture: Which frames of a source the device answers.
     """
 
     name: str
@@ -69,6 +71,7 @@ class BundleDraft:
     provenance: Provenance
     golden: GoldenDraft
     measurements: Measurements
+    capture: CapturePolicy = field(default_factory=CapturePolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +244,7 @@ def _manifest(draft: BundleDraft, files: dict[str, bytes]) -> BundleManifest:
         provenance=draft.provenance,
         golden_file=GOLDEN_FILE,
         files=file_entries(files),
+        capture=draft.capture,
     )
 
 

@@ -98,6 +98,13 @@ def _output_options(function: F) -> F:
 @click.option("--golden", type=_PATH, help="Folder of pictures to record golden vectors from.")
 @click.option("--accept", type=click.FloatRange(0, 1), help="Confidence to accept.  [default: 0.8]")
 @click.option("--confirm", type=click.FloatRange(0, 1), help="Confidence to ask a person.  [default: 0.4]")
+@click.option(
+    "--change-threshold",
+    type=click.FloatRange(0, 255),
+    default=0.0,
+    show_default=True,
+    help="Devices skip frames that differ by less grey levels from the last; 6 to 12 are sensible, 0 never.",
+)
 @_input_options
 @_output_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -113,6 +120,7 @@ def import_command(
     golden: Path | None,
     accept: float | None,
     confirm: float | None,
+    change_threshold: float,
     as_json: bool,
     **told: Any,  # noqa: ANN401  (click's words, typed by `_told`)
 ) -> None:
@@ -127,7 +135,7 @@ def import_command(
     from dataclasses import replace
 
     from converters.foreign.job import ImportJob, bundle_name
-    from edge.bundle.policy import DecisionPolicy
+    from edge.bundle.policy import CapturePolicy, DecisionPolicy
 
     plain = DecisionPolicy()
     accepted = plain.accept_confidence if accept is None else accept
@@ -147,6 +155,7 @@ def import_command(
         gallery=gallery,
         told=_told(told),
         decision=decision,
+        capture=CapturePolicy(change_threshold=change_threshold),
     )
     _say_imported(_imported(job, to=to), as_json=as_json)
 

@@ -169,6 +169,7 @@ def _manifest(
         provenance=nobody,
         golden_file=GOLDEN_FILE if GOLDEN_FILE in files else "",
         files=file_entries(files),
+        capture=job.capture,
     )
 
 

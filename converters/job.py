@@ -16,6 +16,7 @@ from converters.types import QuantRecipe
 from edge import jsonvalue
 from edge.bundle.manifest import (
     ArtifactSpec,
+    CapturePolicy,
     DecisionPolicy,
     DetectSpec,
     KeepPolicy,
@@ -77,6 +78,7 @@ class ConversionJob:
         files: Gallery and lexicon, by name.
         references: For MATCH: pictures whose embeddings by the float network become the gallery, the first file that
             `match` names; empty where it is in `files`.
+        capture: Which frames of a source the device answers.
         recipes: Quantization recipes of the preferred model, in their order (`converters.search.find_model`).
         also: Recipes of further models, which come into the bundle where the acceptance rule does not refuse them.
         search: Try all of `recipes` and take the best, instead of the first kind that is good enough.
@@ -104,6 +106,7 @@ class ConversionJob:
     text: TextSpec | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
     references: tuple[LabelledPicture, ...] = ()
+    capture: CapturePolicy = field(default_factory=CapturePolicy)
     recipes: tuple[QuantRecipe, ...] = DEFAULT_RECIPES
     also: tuple[QuantRecipe, ...] = ()
     search: bool = False

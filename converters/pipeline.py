@@ -134,6 +134,7 @@ def draft_bundle(
         provenance=job.provenance,
         golden=golden,
         measurements=_measurements(shop, [*trials, reference], now()),
+        capture=job.capture,
     )
 
 

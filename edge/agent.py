@@ -1,52 +1,69 @@
 """The always-on loop of a device: frames in, answers out, the doubtful kept, the next bundle swapped in.
 
-Two threads work together. The main thread takes frames, infers, decides, keeps. The link (`edge.link`) uploads,
-reports and updates; it loads and tests a new engine while the old one still answers, and hands it over; the main
-thread takes it between two frames, so that no frame is dropped. Both survive a kill at any point: what was kept is in
-the outbox, what runs is in a verified slot.
+The main thread takes frames and answers them. Everything that may wait has a thread of its own, of lower priority: the
+writer puts samples on the disk (`edge.writer`, for live sources), the link uploads, reports and updates (`edge.link`),
+the reporter writes the status (`edge.reporter`), the kiosk serves its screen (`edge.kiosk`). The link loads and tests a
+new engine while the old one still answers; the main thread takes it between two frames, so that no frame is dropped.
+All survive a kill at any point: what was kept is in the outbox, what runs is in a verified slot.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from edge.engine import Engine
+from edge.answering import Answer, Answerer
+from edge.desk import AgentDesk
 from edge.errors import BackendError, ImageError, StorageError, UsageError
 from edge.home import DeviceHome
-from edge.journal import Journal, prediction_line
-from edge.keeper import Keeper
+from edge.journal import Journal
+from edge.keeper import Keeper, limits_of
+from edge.kiosk.desk import Watching
 from edge.link import Link, LinkParts, release_claims
-from edge.outbox.sqlite import SqliteOutbox
+from edge.outbox.recovering import RecoveringOutbox
+from edge.reporter import Reporter
 from edge.settings import AgentSettings
-from edge.sources.folder import FolderSource
+from edge.sources.address import public_name
+from edge.sources.base import FrameSource, SourceEvents, SourceOptions
+from edge.sources.change import ChangeGate
+from edge.sources.select import open_source
 from edge.status import AgentState, write_status
 from edge.swap import Engines
 from edge.sync.base import SyncTransport
 from edge.telemetry import Counts, Telemetry
-from edge.types import Frame, Inference
+from edge.types import Frame
 from edge.update.selftest import hardware_fingerprint
 from edge.update.slots import Slots
 from edge.update.trust import TrustStore
 from edge.update.updater import Updater
+from edge.watchdog import Watchdog
 
-STATUS_INTERVAL_S = 1.0
-STOP_TIMEOUT_S = 1.0
+if TYPE_CHECKING:
+    from edge.kiosk.server import KioskServer
+
+OpenSource = Callable[..., FrameSource]
+STOP_TIMEOUT_S = 1.5
+"""All threads together have so long to end: systemd and people expect a stop within two seconds."""
 _SLICE_S = 0.05
+_MOST_REPORTED = 1000
 
 
 class Agent:
     """One device at work. Make it, `run` it once, `stop` it from a signal handler or another thread.
 
     Args:
-        settings: What the device was told; `source` must be set.
+        settings: What the device was told; `source` or `kiosk_port` must be set.
         transport: The road, or None to stay offline.
         say: Told in one line what a person should know.
         progress: Told the counts about once a second.
-        clock: Seconds since the epoch, UTC.
+        clock: Seconds since the epoch, UTC; may jump.
         jitter: A random number in [0, 1].
+        watchdog: Told that the agent is up, and of every frame.
+        open_source: Opens what `settings.source` names; another one for sources of your own.
     """
 
     def __init__(
@@ -58,6 +75,8 @@ class Agent:
         progress: Callable[[Counts], None] = lambda counts: None,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
+        watchdog: Watchdog | None = None,
+        open_source: OpenSource = open_source,
     ) -> None:
         self._settings = settings
         self._transport = transport
@@ -65,15 +84,20 @@ class Agent:
         self._progress = progress
         self._clock = clock
         self._jitter = jitter
+        self._watchdog = watchdog or Watchdog("", 0.0)
+        self._open_named_source = open_source
         self._home = DeviceHome(folder=settings.home)
         self._telemetry = Telemetry()
         self._stopping = False
         self._phase = "starting"
-        self._status_due = 0.0
-        self._engine: Engine | None = None
+        self._source: FrameSource | None = None
+        self._lost = ""
+        self._latest: Answer | None = None
+        self._gate: tuple[str, ChangeGate] | None = None
         self._link: Link | None = None
-        self._good_frames = 0
+        self._kiosk: KioskServer | None = None
         self._reported: set[str] = set()
+        self._stop_by = math.inf
 
     def stop(self) -> None:
         """Asks `run` to end within two seconds. Safe in a signal handler."""
@@ -91,44 +115,99 @@ class Agent:
         """
         with self._home.hold(), contextlib.ExitStack() as stack:
             self._open(stack)
-            try:
-                self._answer_all()
-                self._wait_until_drained()
-            finally:
-                self._close()
+            self._watchdog.ready()
+            self._answer_all()
+            self._serve_on()
+            self._wait_until_drained()
         self._raise_what_failed()
         return self._telemetry.counts()
 
+    # Assembly.
+
     def _open(self, stack: contextlib.ExitStack) -> None:
+        """Makes every part, and says how each ends: the stack ends them in the opposite order, come what may."""
         settings = self._settings
-        if settings.source is None:
+        if not (settings.source or settings.kiosk_port):
             raise UsageError("no pictures to watch", hint="give --source FOLDER")
-        self._source = FolderSource(
-            settings.source,
-            passes=settings.passes,
-            fps=settings.fps,
-            max_bytes=settings.max_picture_bytes,
-            pace=Pace(self._clock, self._wait),
-            unreadable=self._unreadable_file,
-            pass_done=self._pass_done,
-        )
+        if settings.source:
+            self._source = self._open_source()
+            stack.callback(self._source.close)
         self._slots = Slots(settings.home)
-        self._outbox = SqliteOutbox(self._home.outbox)
+        self._outbox = RecoveringOutbox(
+            self._home.outbox, limits=limits_of(settings), report=self._report_failure, clock=self._clock
+        )
         stack.callback(self._outbox.close)
         release_claims(self._outbox)
-        self._keeper = Keeper(settings, self._outbox, self._telemetry, clock=self._clock, report=self._report_failure)
         self._journal = Journal(self._home.journal, max_bytes=settings.journal_max_bytes)
         stack.callback(self._journal.close)
         rejected = self._slots.count_start()
         if rejected:
             self._say(f"bundle {rejected[:12]} never got to answer frames; back to the one before")
         self._engines = Engines(settings, self._slots, can_wait=self._transport is not None, say=self._say)
-        self._engine = self._engines.first()
-        if self._transport is not None:
-            self._link = self._make_link(self._transport)
-            self._link.start()
-        elif self._engine is None:
+        self._start(stack)
+
+    def _start(self, stack: contextlib.ExitStack) -> None:
+        reporter = Reporter(self._report_status, report=self._report_failure)
+        self._keeper = self._make_keeper()
+        self._answerer = self._make_answerer()
+        stack.callback(self._answerer.close)
+        stack.callback(lambda: reporter.stop(timeout_s=self._left_s()))
+        stack.callback(lambda: self._keeper.stop(timeout_s=self._left_s()))
+        self._answerer.swap(self._engines.first())
+        if self._transport is None and self._answerer.slot.current is None:
             raise UsageError("there is no bundle on this device", hint="give --server to fetch one, or --bundle")
+        reporter.start()
+        if self._settings.kiosk_port:
+            kiosk = self._kiosk = self._start_kiosk()
+            stack.callback(lambda: kiosk.stop(timeout_s=self._left_s()))
+        if self._transport is not None:
+            link = self._link = self._make_link(self._transport)
+            link.start()
+            stack.callback(lambda: link.stop(timeout_s=self._left_s()))
+        stack.callback(self._begin_stop)
+
+    def _open_source(self) -> FrameSource:
+        settings = self._settings
+        options = SourceOptions(
+            passes=settings.passes,
+            fps=settings.fps,
+            max_bytes=settings.max_picture_bytes,
+            width=settings.camera_width,
+            height=settings.camera_height,
+            silence_s=settings.silence_s,
+            backoff_base_s=settings.backoff_base_s,
+            backoff_cap_s=max(settings.backoff_base_s, settings.backoff_cap_s),
+        )
+        events = SourceEvents(
+            unreadable=self._unreadable_file,
+            pass_done=self._pass_done,
+            superseded=lambda number: self._telemetry.add(frames_superseded=number),
+            lost=self._source_lost,
+            back=self._source_back,
+        )
+        pace = Pace(self._clock, self._wait)
+        return self._open_named_source(str(settings.source), options, pace=pace, events=events, jitter=self._jitter)
+
+    def _make_keeper(self) -> Keeper:
+        return Keeper(
+            self._settings,
+            self._outbox,
+            self._telemetry,
+            clock=self._clock,
+            report=self._report_failure,
+            in_background=self._source is not None and self._source.is_live,
+        )
+
+    def _make_answerer(self) -> Answerer:
+        return Answerer(
+            engines=self._engines,
+            slots=self._slots,
+            keeper=self._keeper,
+            telemetry=self._telemetry,
+            journal=self._journal,
+            report=self._report_failure,
+            confirm_frames=self._settings.confirm_frames,
+        )
 
     def _make_link(self, transport: SyncTransport) -> Link:
         trust = TrustStore(self._settings.home, transport, channel=self._settings.channel)
@@ -145,90 +224,83 @@ class Agent:
                 say=self._say,
                 clock=self._clock,
                 jitter=self._jitter,
+                is_metered=lambda: self._settings.metered or self._home.metered.exists(),
             )
         )
 
-    def _wait_for_engine(self) -> bool:
-        """True once there is an engine; False when the agent shall stop before."""
-        if self._engine is None:
-            self._phase = "waiting for a bundle"
-            self._say("there is no bundle yet; waiting for the first release")
-        while self._engine is None:
-            if self._wait(_SLICE_S):
-                return False
-            self._take_new_engine()
-        self._phase = "running"
-        return True
+    def _start_kiosk(self) -> KioskServer:
+        from edge.kiosk.server import KioskServer, kiosk_options
+
+        desk = AgentDesk(
+            answerer=self._answerer,
+            keeper=self._keeper,
+            outbox=self._outbox,
+            telemetry=self._telemetry,
+            clock=self._clock,
+            latest=lambda: self._latest,
+            watching=self._watching,
+            state=self._state,
+        )
+        kiosk = KioskServer(desk, kiosk_options(self._settings, audit=self._home.kiosk_audit))
+        kiosk.start()
+        self._say(f"the kiosk page is at {kiosk.address}")
+        return kiosk
 
     # Frames.
 
     def _answer_all(self) -> None:
-        if not self._wait_for_engine():
+        if self._source is None or not self._wait_for_engine():
             return
         for frame in self._source.frames():
-            self._take_new_engine()
+            self._answerer.take_new_engine()
             self._answer(frame)
-            self._tick()
-            if self._stopping:
+            self._watchdog.beat()
+            if self._shall_stop():
                 break
-        if self._good_frames:
-            self._slots.confirm()
+        self._answerer.confirm_what_worked()
 
-    def _answer(self, frame: Frame) -> None:
-        assert isinstance(frame.data, bytes)  # noqa: S101 - a folder holds encoded pictures
-        self._telemetry.add(frames_seen=1, bytes_seen=len(frame.data))
-        engine, inference = self._infer(frame)
-        if inference is None:
-            return
-        version = engine.bundle.manifest.version
-        kept = self._keeper.keep(
-            frame, frame.data, inference, engine.bundle.manifest, gallery_labels=engine.gallery_labels
-        )
-        self._telemetry.answered(inference, version)
-        self._write_journal(frame, inference, version, kept=kept)
-        self._good_frames += 1
-        if self._good_frames == self._settings.confirm_frames:
-            self._slots.confirm()
-
-    def _infer(self, frame: Frame) -> tuple[Engine, Inference | None]:
-        """Answers one frame; a bundle on trial whose network fails gives way at once, and the same frame goes again."""
-        while True:
-            engine = self._engine
-            assert engine is not None  # noqa: S101 - `_answer_all` waits for one
-            try:
-                return engine, engine.infer(frame.data)
-            except ImageError as error:
-                self._unreadable(frame.source, error.message.removeprefix("picture: "))
-                return engine, None
-            except BackendError as error:
-                if not self._fall_back(str(error)):
-                    self._telemetry.add(frames_failed=1)
-                    self._telemetry.frame_failed(f"{frame.source}: {error}")
-                    return engine, None
-
-    def _fall_back(self, reason: str) -> bool:
-        engine = self._engines.fall_back(reason)
-        if engine is None:
-            return False
-        self._swap(engine)
+    def _wait_for_engine(self) -> bool:
+        """True once there is an engine; False when the agent shall stop before."""
+        if self._answerer.slot.current is None:
+            self._phase = "waiting for a bundle"
+            self._say("there is no bundle yet; waiting for the first release")
+        while self._answerer.slot.current is None:
+            if self._wait(_SLICE_S):
+                return False
+            self._answerer.take_new_engine()
+        self._phase = "running"
         return True
 
-    def _take_new_engine(self) -> None:
-        engine = self._engines.take()
-        if engine is not None:
-            self._swap(engine)
-
-    def _swap(self, engine: Engine) -> None:
-        old, self._engine, self._good_frames = self._engine, engine, 0
-        if old is not None:
-            old.close()
-
-    def _write_journal(self, frame: Frame, inference: Inference, version: int, *, kept: bool) -> None:
-        line = prediction_line(frame, inference, pass_number=self._source.current_pass, version=version, kept=kept)
+    def _answer(self, frame: Frame) -> None:
+        size = len(frame.data) if isinstance(frame.data, bytes) else frame.data.nbytes
+        self._telemetry.add(frames_seen=1, bytes_seen=size)
+        gate = self._change_gate()
+        if gate.is_unchanged(frame.data, time.monotonic()):
+            self._telemetry.add(frames_unchanged=1)
+            return
         try:
-            self._journal.append(line)
-        except StorageError as error:
-            self._report_failure(str(error))
+            answer = self._answerer.answer(frame, pass_number=self._current_pass)
+        except ImageError as error:
+            self._unreadable(frame.source, error.message.removeprefix("picture: "))
+        except BackendError as error:
+            self._telemetry.add(frames_failed=1)
+            self._telemetry.frame_failed(f"{frame.source}: {error}")
+        else:
+            gate.answered(time.monotonic())
+            if self._kiosk is not None:
+                self._latest = answer
+
+    def _change_gate(self) -> ChangeGate:
+        """The gate of the bundle that answers now; a new bundle looks at every scene anew."""
+        engine = self._answerer.slot.current
+        assert engine is not None  # noqa: S101 - `_wait_for_engine` has waited for one
+        if self._gate is None or self._gate[0] != engine.bundle.digest:
+            self._gate = (engine.bundle.digest, ChangeGate(engine.bundle.manifest.capture))
+        return self._gate[1]
+
+    @property
+    def _current_pass(self) -> int:
+        return self._source.current_pass if self._source is not None else 1
 
     def _unreadable_file(self, name: str, reason: str) -> None:
         self._telemetry.add(frames_seen=1)
@@ -236,15 +308,29 @@ class Agent:
 
     def _unreadable(self, name: str, reason: str) -> None:
         self._telemetry.add(frames_unreadable=1)
-        if name not in self._reported:
-            self._reported.add(name)
-            self._say(f"skipped {name}: {reason}")
+        self._say_once(name, f"skipped {name}: {reason}")
+
+    def _source_lost(self, line: str) -> None:
+        self._lost = line
+        self._telemetry.source_lost(line)
+        self._say(line)
+
+    def _source_back(self) -> None:
+        self._lost = ""
+        self._telemetry.source_lost("")
+        self._say("the camera is back")
 
     def _report_failure(self, line: str) -> None:
         self._telemetry.frame_failed(line)
-        if line not in self._reported:
-            self._reported.add(line)
-            self._say(line)
+        self._say_once(line, line)
+
+    def _say_once(self, about: str, line: str) -> None:
+        if about in self._reported:
+            return
+        if len(self._reported) >= _MOST_REPORTED:  # years of different file names must not fill the memory
+            self._reported.clear()
+        self._reported.add(about)
+        self._say(line)
 
     def _pass_done(self, number: int) -> None:
         self._telemetry.add(passes=1)
@@ -252,6 +338,14 @@ class Agent:
             self._link.wake()
 
     # The end.
+
+    def _serve_on(self) -> None:
+        """A kiosk goes on when there are no more frames."""
+        if self._kiosk is None or self._settings.exit_when_drained:
+            return
+        self._phase = "running"
+        while not self._wait(_SLICE_S):
+            self._answerer.take_new_engine()
 
     def _wait_until_drained(self) -> None:
         if self._link is None or not self._settings.exit_when_drained:
@@ -261,15 +355,14 @@ class Agent:
         while self._outbox.stats().pending > 0 and not self._wait(_SLICE_S):
             continue
 
-    def _close(self) -> None:
+    def _begin_stop(self) -> None:
         self._phase = "stopped"
-        if self._link is not None:
-            self._link.stop(timeout_s=STOP_TIMEOUT_S)
-        self._take_new_engine()
-        if self._engine is not None:
-            self._engine.close()
-        with contextlib.suppress(StorageError):  # the disk is full: what matters was said already
-            self._write_status()
+        self._watchdog.stopping()
+        self._stop_by = time.monotonic() + STOP_TIMEOUT_S
+
+    def _left_s(self) -> float:
+        """What is left of the time that all threads together have to end."""
+        return min(STOP_TIMEOUT_S, max(0.05, self._stop_by - time.monotonic()))
 
     def _raise_what_failed(self) -> None:
         if self._link is not None and self._link.fatal is not None:
@@ -287,7 +380,7 @@ class Agent:
         """Waits in slices, so that signals and a dead link are noticed; True when the agent shall stop."""
         deadline = time.monotonic() + seconds
         while not self._shall_stop():
-            self._tick()
+            self._watchdog.beat()
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
@@ -297,33 +390,30 @@ class Agent:
     def _shall_stop(self) -> bool:
         return self._stopping or (self._link is not None and self._link.fatal is not None)
 
-    def _tick(self) -> None:
-        now = time.monotonic()
-        if now < self._status_due:
-            return
-        self._status_due = now + STATUS_INTERVAL_S
-        self._progress(self._telemetry.counts())
-        try:
-            self._write_status()
-        except StorageError as error:
-            self._report_failure(str(error))
-
-    def _write_status(self) -> None:
+    def _report_status(self) -> None:
         # Counts before the outbox: whoever reads a finished pass and an empty outbox may believe both.
         counts = self._telemetry.counts()
-        state = AgentState(
+        self._progress(counts)
+        write_status(self._home, counts, self._state(), self._answerer.slot.current)
+
+    def _watching(self) -> Watching:
+        name = public_name(str(self._settings.source)) if self._source is not None else ""
+        return Watching(name=name, lost=self._lost)
+
+    def _state(self) -> AgentState:
+        return AgentState(
             device_id=self._settings.device_id,
             phase=self._phase,
             slots=self._slots.state,
             outbox=self._outbox.stats(),
             server_reached_at=self._link.reached_at if self._link is not None else 0.0,
+            held_back=self._link.held_back if self._link is not None else "",
             at=self._clock(),
         )
-        write_status(self._home, counts, state, self._engine)
 
 
 class Pace:
-    """Time and waiting for a source (`edge.sources.folder.Pace`)."""
+    """Time and waiting for a source (`edge.sources.base.Pace`)."""
 
     def __init__(self, now: Callable[[], float], wait: Callable[[float], bool]) -> None:
         self.now = now

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edge.errors import BackendError, StorageError, UsageError
+from edge.journal import Journal, prediction_line
+from edge.keeper import Keeper
+from edge.swap import Engines, EngineSlot
+from edge.telemetry import Telemetry
 from edge.types import Frame, Inference
 
 if TYPE_CHECKING:
     from edge.bundle.manifest import BundleManifest
+    from edge.engine import Engine
+    from edge.update.slots import Slots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,3 +42,133 @@ class Answer:
     def model_version(self) -> str:
         """`name version`, as people read it."""
         return f"{self.manifest.name} {self.manifest.version}"
+
+
+class Answerer:
+    """Infers, keeps, counts and writes down. Thread-safe.
+
+    Args:
+        engines: Where the next engine comes from.
+        slots: Told when a bundle on trial has proven itself.
+        keeper: Keeps what is worth it.
+        telemetry: Told what happened.
+        journal: One line an answer.
+        report: Told in one line what went wrong.
+        confirm_frames: Frames that a bundle on trial must answer before it is confirmed.
+    """
+
+    def __init__(
+        self,
+        *,
+        engines: Engines,
+        slots: Slots,
+        keeper: Keeper,
+        telemetry: Telemetry,
+        journal: Journal,
+        report: Callable[[str], None],
+        confirm_frames: int,
+    ) -> None:
+        self.slot = EngineSlot()
+        self._engines = engines
+        self._slots = slots
+        self._keeper = keeper
+        self._telemetry = telemetry
+        self._journal = journal
+        self._report = report
+        self._confirm_frames = confirm_frames
+        self._good_frames = 0
+        self._lock = threading.Lock()
+
+    def answer(self, frame: Frame, *, pass_number: int = 1, top_k: int | None = None) -> Answer:
+        """Answers for one frame, and keeps it where the bundle asks for it.
+
+        A bundle on trial whose network fails gives way at once to the one before, and the same frame goes again.
+
+        Raises:
+            ImageError: It is no usable picture.
+            UsageError: There is no bundle yet.
+            BackendError: The network failed.
+        """
+        while True:
+            with self.slot.lease() as engine:
+                if engine is None:
+                    raise UsageError("there is no bundle on this device yet", hint="wait for the first release")
+                try:
+                    inference = engine.infer(frame.data, top_k=top_k)
+                except BackendError as error:
+                    if not self._fall_back(engine, str(error)):
+                        raise
+                    continue
+                return self._finish(frame, inference, engine, pass_number)
+
+    def take_new_engine(self) -> None:
+        """Puts the engine in place that an update has laid down, if there is one."""
+        engine = self._engines.take()
+        if engine is not None:
+            self.swap(engine)
+
+    def swap(self, engine: Engine | None) -> None:
+        """Puts another engine in place, which begins without a good frame."""
+        with self._lock:
+            self._good_frames = 0
+            self.slot.swap(engine)
+
+    def close(self) -> None:
+        """Lets go of the engine, and of one that was laid down."""
+        self.take_new_engine()
+        self.swap(None)
+
+    def confirm_what_worked(self) -> None:
+        """Confirms a bundle on trial that has answered at all: there is nothing more to answer."""
+        if self._good_frames:
+            self._confirm()
+
+    def _finish(self, frame: Frame, inference: Inference, engine: Engine, pass_number: int) -> Answer:
+        manifest = engine.bundle.manifest
+        digest = self._keeper.keep(frame, inference, manifest, gallery_labels=engine.gallery_labels)
+        self._telemetry.answered(inference, manifest.version)
+        answer = Answer(frame=frame, inference=inference, manifest=manifest, kept=bool(digest), sample_digest=digest)
+        self._write_down(answer, pass_number)
+        self._count_good(engine)
+        return answer
+
+    def _write_down(self, answer: Answer, pass_number: int) -> None:
+        line = prediction_line(
+            answer.frame,
+            answer.inference,
+            pass_number=pass_number,
+            version=answer.manifest.version,
+            kept=answer.kept,
+        )
+        try:
+            self._journal.append(line)
+        except StorageError as error:
+            self._report(str(error))
+
+    def _count_good(self, engine: Engine) -> None:
+        with self._lock:
+            if engine is not self.slot.current:
+                return
+            self._good_frames += 1
+            is_due = self._good_frames % self._confirm_frames == 0
+        if is_due:
+            self._confirm()
+
+    def _confirm(self) -> None:
+        """Ends the trial of a bundle, once; a disk that fails is tried again with later frames."""
+        try:
+            self._slots.confirm()
+        except StorageError as error:
+            self._report(str(error))
+
+    def _fall_back(self, failed: Engine, reason: str) -> bool:
+        """Whether another engine stands ready: because of us, or of another thread that met the same failure."""
+        with self._lock:
+            if failed is not self.slot.current:
+                return True
+            engine = self._engines.fall_back(reason)
+            if engine is None:
+                return False
+            self._good_frames = 0
+            self.slot.swap(engine)
+            return True

@@ -147,13 +147,17 @@ def device() -> None:
 @device.command()
 @_settings_options
 @_link_options
-@click.option("--source", type=_FOLDER, help="Folder of pictures to watch.")
+@click.option("--source", help="What to watch: a folder, a video file, camera:0, /dev/video0, rtsp://… or http://…")
 @click.option("--root", type=_FILE, help="Trusted root of the server's releases; needed once, at the first install.")
 @click.option("--channel", help="Update channel to follow.  [default: stable]")
 @click.option("--artifact", help="Model to run: tflite, onnx or a file name.  [default: the first that can run here]")
 @click.option("--threads", type=int, help="Processor threads for the network.  [default: 1]")
 @click.option("--passes", type=int, help="How often to go through the source; 0 for ever.  [default: 0]")
 @click.option("--fps", type=float, help="Most frames a second; 0 for no limit.  [default: 0]")
+@click.option(
+    "--payload", help="What a kept picture becomes: jpeg (smaller, no metadata) or original.  [default: jpeg]"
+)
+@click.option("--kiosk-port", type=int, help="Serve the local API and page on this port; 0 for none.  [default: 0]")
 @click.option(
     "--exit-when-drained",
     is_flag=True,
@@ -265,6 +269,45 @@ def status(config: Path | None, home: Path | None, as_json: bool) -> None:
 
     found = read_status(_load(config, home=home))
     click.echo(json.dumps(found) if as_json else "\n".join(status_lines(found)))
+
+
+@device.command()
+@_settings_options
+@click.option("--offline", is_flag=True, help="Do not try to reach the server.")
+@click.option("--json", "as_json", is_flag=True, help="The findings as one JSON object.")
+def doctor(config: Path | None, home: Path | None, offline: bool, as_json: bool) -> None:
+    """Say what is installed and what works on this device, and how to mend what does not. Changes nothing."""
+    from edge.doctor.command import examine_device
+
+    lines, code = examine_device(_load(config, home=home), offline=offline, as_json=as_json)
+    click.echo("\n".join(lines))
+    sys.exit(code)
+
+
+@device.command()
+@click.option("--config", type=_FILE, required=True, help="TOML file with a [device] table.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder that the files are written into.")
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+def install(config: Path, out: Path, force: bool) -> None:
+    """Write what runs a device as a service: a systemd unit, a Dockerfile, a settings file. Installs nothing."""
+    from edge.install.command import write_install
+
+    for line in write_install(_load(config), out, force=force):
+        click.echo(line)
+
+
+@device.command()
+@_settings_options
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Rows at most.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a row.")
+def audit(config: Path | None, home: Path | None, limit: int, as_json: bool) -> None:
+    """Say what the outbox did without a person: samples shed for want of room, damaged files set aside."""
+    from edge.commands import audit_rows
+    from edge.jsonvalue import to_json
+    from edge.wording import audit_line
+
+    for row in audit_rows(_load(config, home=home), limit=limit):
+        click.echo(json.dumps(to_json(row)) if as_json else audit_line(row))
 
 
 def _summary(counts: Counts) -> str:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from edge.drawing.drawings import Drawings
 from edge.errors import EdgeloopError, ImageError, UsageError
 from edge.home import DeviceHome
-from edge.settings import AgentSettings
+from edge.settings import AgentSettings, process_environment, watchdog_told
 from edge.wording import prediction_json as prediction_json
 
 if TYPE_CHECKING:
     from edge.bundle.manifest import BundleManifest
     from edge.bundle.reader import Bundle
     from edge.loading import StageChoice
+    from edge.outbox.base import AuditRow
     from edge.sync.base import SyncTransport
     from edge.sync.uploader import DrainResult
     from edge.telemetry import Counts
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 _EDGEBUNDLE = ".edgebundle"
+_BYTES_PER_KILOBIT = 125
 
 
 def run_agent(settings: AgentSettings, *, bundle: Path | None, say: Say, progress: Callable[[Counts], None]) -> Counts:
@@ -46,6 +48,7 @@ def run_agent(settings: AgentSettings, *, bundle: Path | None, say: Say, progres
         EdgeloopError: As `Agent.run`.
     """
     from edge.agent import Agent
+    from edge.watchdog import Watchdog
 
     if bundle is not None:
         sideload(settings, bundle, say=say)
@@ -54,7 +57,8 @@ def run_agent(settings: AgentSettings, *, bundle: Path | None, say: Say, progres
         if settings.server:
             transport = stack.enter_context(_transport(settings))
             _install_root(settings, transport)
-        agent = Agent(settings, transport=transport, say=say, progress=progress)
+        watchdog = Watchdog(*watchdog_told(process_environment()))
+        agent = Agent(settings, transport=transport, say=say, progress=progress, watchdog=watchdog)
         signals = stack.enter_context(_stopped_by_signals(agent.stop))
         counts = agent.run()
     if signal.SIGINT in signals:
@@ -206,12 +210,13 @@ def tune_bundle(
 
 
 def sync_once(settings: AgentSettings) -> DrainResult:
-    """Empties the outbox once.
+    """Empties the outbox once, whatever the hour: somebody asked for it.
 
     Raises:
         RoadError: The server could not be reached; everything waits in the outbox as before.
         UsageError: No outbox here, no server named, or an agent is at work in this home.
     """
+    from edge.keeper import limits_of
     from edge.link import release_claims
     from edge.outbox.sqlite import SqliteOutbox
     from edge.sync.uploader import drain
@@ -219,9 +224,27 @@ def sync_once(settings: AgentSettings) -> DrainResult:
     home = DeviceHome(folder=settings.home)
     if not home.outbox.exists():
         raise UsageError(f"there is no outbox in {settings.home}", hint="has a device ever run with this --home?")
-    with home.hold(), _transport(settings) as transport, contextlib.closing(SqliteOutbox(home.outbox)) as outbox:
+    opened = contextlib.closing(SqliteOutbox(home.outbox, limits=limits_of(settings)))
+    with home.hold(), _transport(settings) as transport, opened as outbox:
         release_claims(outbox)
         return drain(outbox, transport, now=time.time)
+
+
+def audit_rows(settings: AgentSettings, *, limit: int) -> tuple[AuditRow, ...]:
+    """What the outbox did without a person, newest first; an agent may be at work meanwhile.
+
+    Raises:
+        UsageError: No outbox here.
+        StorageError: It cannot be read.
+    """
+    from edge.keeper import limits_of
+    from edge.outbox.sqlite import SqliteOutbox
+
+    home = DeviceHome(folder=settings.home)
+    if not home.outbox.exists():
+        raise UsageError(f"there is no outbox in {settings.home}", hint="has a device ever run with this --home?")
+    with contextlib.closing(SqliteOutbox(home.outbox, limits=limits_of(settings))) as outbox:
+        return outbox.audit(limit=limit)
 
 
 def update_once(settings: AgentSettings, *, progress: Callable[[int, int], None]) -> UpdateResult:
@@ -262,9 +285,11 @@ def _transport(settings: AgentSettings) -> Iterator[SyncTransport]:
     if not settings.server:
         raise UsageError("no server named", hint="give --server HOST:PORT")
     from edge.sync.grpc_transport import GrpcTransport
+    from edge.sync.throttle import Throttle
 
+    throttle = Throttle(settings.upload_max_kbps * _BYTES_PER_KILOBIT)
     with contextlib.closing(
-        GrpcTransport(settings.server, tls_ca=settings.tls_ca, timeout_s=settings.call_timeout_s)
+        GrpcTransport(settings.server, tls_ca=settings.tls_ca, timeout_s=settings.call_timeout_s, throttle=throttle)
     ) as transport:
         yield transport
 

@@ -64,6 +64,10 @@ class StorageError(EdgeloopError):
     """The local disk failed: full, read-only, damaged. Nothing was half-written."""
 
 
+class DamagedError(StorageError):
+    """A file of this device's own is not as it was written: bits have rotted, or a write was torn."""
+
+
 class RoadError(EdgeloopError):
     """The road failed: no connection, a timeout, a server that asks to wait. Retry with backoff.
 

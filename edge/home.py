@@ -47,6 +47,16 @@ class DeviceHome:
         return self.folder / "tune.json"
 
     @property
+    def metered(self) -> Path:
+        """Says by being there that every byte costs; other programs of the device make and remove it."""
+        return self.folder / "metered"
+
+    @property
+    def kiosk_audit(self) -> Path:
+        """Who asked the kiosk for what, one line a request."""
+        return self.folder / "kiosk-audit.jsonl"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that works in this home."""
         return self.folder / "agent.lock"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 from edge import durable
@@ -15,7 +16,7 @@ from edge.types import Frame, Inference
 
 
 class Journal:
-    """Appends lines; moves a full file aside to `predictions.1.jsonl`, over the one before.
+    """Appends lines; moves a full file aside to `predictions.1.jsonl`, over the one before. Thread-safe.
 
     Args:
         path: The file.
@@ -28,6 +29,7 @@ class Journal:
     def __init__(self, path: Path, *, max_bytes: int) -> None:
         self._path = path
         self._max_bytes = max_bytes
+        self._lock = threading.Lock()
         try:
             self._file = path.open("ab", buffering=0)
             self._torn = not _ends_with_newline(path)
@@ -42,16 +44,20 @@ class Journal:
         """
         data = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         try:
-            if self._file.tell() > 0 and self._file.tell() + len(data) > self._max_bytes:
-                self._rotate()
-            written = self._file.write(b"\n" + data if self._torn else data)
-            self._torn = written < len(data)
+            with self._lock:
+                self._write(data)
         except OSError as cause:
             raise durable.storage_error(self._path, cause) from cause
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+    def _write(self, data: bytes) -> None:
+        if self._file.tell() > 0 and self._file.tell() + len(data) > self._max_bytes:
+            self._rotate()
+        written = self._file.write(b"\n" + data if self._torn else data)
+        self._torn = written < len(data)
 
     def _rotate(self) -> None:
         self._file.close()

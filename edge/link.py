@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge import __version__
+from edge.background import lower_priority
 from edge.errors import EdgeloopError, MissingExtraError, RoadError, UsageError
 from edge.outbox.base import EntryState, SampleOutbox
 from edge.settings import AgentSettings
@@ -14,6 +16,7 @@ from edge.sync import backoff
 from edge.sync.base import SyncTransport
 from edge.sync.types import Directive
 from edge.sync.uploader import drain
+from edge.sync.windows import may_sync, parse_windows
 from edge.telemetry import Telemetry, device_status
 from edge.update.slots import Slots
 from edge.update.types import UpdateOutcome
@@ -36,8 +39,10 @@ class LinkParts:
         telemetry: What is reported.
         prepare: Called after a new bundle was activated, to load it and hand it over.
         say: Told in one line what a person should know.
-        clock: Seconds since the epoch, UTC.
+        clock: Seconds since the epoch, UTC; may jump.
         jitter: A random number in [0, 1].
+        is_metered: Whether every byte costs just now.
+        steady: Seconds that never jump; what is due goes by these.
     """
 
     settings: AgentSettings
@@ -50,6 +55,8 @@ class LinkParts:
     say: Callable[[str], None]
     clock: Callable[[], float]
     jitter: Callable[[], float]
+    is_metered: Callable[[], bool] = lambda: False
+    steady: Callable[[], float] = time.monotonic
 
 
 class Link:
@@ -58,18 +65,21 @@ class Link:
     Attributes:
         fatal: What ended it for good, None while it runs or after a proper stop.
         reached_at: When the server last answered, seconds since the epoch, 0 before.
+        held_back: Why samples and bundles wait although the server may be there, in a few words; empty while they may
+            go.
     """
 
     def __init__(self, parts: LinkParts) -> None:
         self.fatal: BaseException | None = None
         self.reached_at = 0.0
+        self.held_back = ""
+        self._windows = parse_windows(parts.settings.sync_windows)
         self._parts = parts
         self._stopping = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edgeloop-link", daemon=True)
         self._failures = 0
-        self._check_in_due = 0.0
-        self._update_due = 0.0
+        self._check_in_due = self._update_due = parts.steady()
         self._last_words = ""
         self._rejection = ""
 
@@ -89,7 +99,7 @@ class Link:
         self._thread.join(timeout_s)
 
     def step(self) -> float:
-        """One round: update, drain, check in, each when it is due.
+        """One round: drain, check in, update, each when it is due and may be.
 
         Returns:
             Seconds to wait before the next round.
@@ -111,6 +121,7 @@ class Link:
         return max(wait_s, self._parts.settings.link_interval_s)
 
     def _run(self) -> None:
+        lower_priority()
         try:
             while not self._stopping:
                 self._wake.wait(self.step())
@@ -118,8 +129,25 @@ class Link:
         except BaseException as error:  # handed to the main thread, which raises it
             self.fatal = None if self._stopping else error
 
+    def _may_move(self) -> bool:
+        """Whether samples may go up and bundles may come down now."""
+        if self._parts.is_metered():
+            self.held_back = "the link is metered"
+        elif not may_sync(self._windows, minute_of_day(self._parts.clock())):
+            self.held_back = "outside the sync windows"
+        else:
+            self.held_back = ""
+        return not self.held_back
+
     def _drain(self) -> float:
-        result = drain(self._parts.outbox, self._parts.transport, now=self._parts.clock)
+        if not self._may_move():
+            return 0.0
+        result = drain(
+            self._parts.outbox,
+            self._parts.transport,
+            now=self._parts.clock,
+            go_on=lambda: self._may_move() and not self._stopping,
+        )
         self._parts.telemetry.add(bytes_uploaded=result.bytes_sent)
         if result.sent or result.known:
             self._reached()
@@ -128,7 +156,7 @@ class Link:
         return result.retry_after_s
 
     def _check_in(self) -> None:
-        parts, now = self._parts, self._parts.clock()
+        parts, now = self._parts, self._parts.steady()
         if now < self._check_in_due:
             return
         status = device_status(
@@ -151,10 +179,12 @@ class Link:
         return directive.channel == self._parts.settings.channel and directive.bundle_digest not in known
 
     def _update(self) -> None:
-        parts, now = self._parts, self._parts.clock()
-        if now < self._update_due and parts.slots.active.bundle_digest:
+        parts, now = self._parts, self._parts.steady()
+        has_bundle = bool(parts.slots.active.bundle_digest)
+        # A device without a bundle is of no use to anybody: its first one comes at any hour, over any road.
+        if has_bundle and (now < self._update_due or not self._may_move()):
             return
-        result = parts.updater.update(now)
+        result = parts.updater.update(parts.clock())
         parts.telemetry.add(bytes_fetched=result.fetched_bytes)
         if result.outcome is UpdateOutcome.OFFLINE:
             raise RoadError(result.reason)
@@ -190,6 +220,12 @@ class Link:
     def _well(self) -> None:
         self._last_words = ""
         self._parts.telemetry.link_failed(self._rejection)
+
+
+def minute_of_day(now: float) -> float:
+    """Minutes since midnight in the device's local time."""
+    local = time.localtime(now)
+    return local.tm_hour * 60 + local.tm_min + local.tm_sec / 60
 
 
 def release_claims(outbox: SampleOutbox) -> None:

@@ -18,10 +18,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.errors import UsageError
+from edge.sync.windows import parse_windows
 
 PREFIX = "EDGELOOP_"
 _DEVICE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 _CHANNEL = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
+_LEAST = {
+    "threads": 1,
+    "confirm_frames": 1,
+    "max_sample_bytes": 1,
+    "max_picture_bytes": 1,
+    "journal_max_bytes": 1,
+    "payload_quality": 1,
+    "outbox_max_bytes": 1_000_000,
+    "outbox_max_entries": 1,
+    "kiosk_per_minute": 1,
+}
+_POSITIVE = frozenset(
+    (
+        "link_interval_s",
+        "check_in_s",
+        "update_interval_s",
+        "call_timeout_s",
+        "backoff_base_s",
+        "backoff_cap_s",
+        "silence_s",
+    )
+)
+_MOST = {"payload_quality": 95, "kiosk_port": 65_535, "camera_width": 65_535, "camera_height": 65_535}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -33,14 +57,18 @@ class AgentSettings:
         home: The device's folder: outbox, slots, trust, journal.
         server: `host:port`, empty to stay offline.
         device_id: Name of the device: letters, digits, '.', '_' and '-'.
-        source: Folder of pictures, None where no pictures are watched.
+        source: What is watched: a folder of pictures, a video file, `camera:0`, `/dev/video0`, or the address of a
+            stream (`rtsp://`, `http://`); empty where nothing is.
         root: Trusted root file of the first install, None once the home has one.
         tls_ca: Certificate authority of the server, None for plain text to this very machine.
         channel: The update channel to follow.
         artifact: Model file or format to run (`tflite`, `onnx`), empty for the first that this device can run.
         threads: Processor threads for the network.
-        passes: How often to go through the source; 0 means for ever.
+        passes: How often to go through a folder or video; 0 means for ever.
         fps: Most frames a second; 0 for no limit.
+        camera_width: Wanted width of a camera's frames in pixels, 0 for its own choice.
+        camera_height: Wanted height of them, 0 for its own choice.
+        silence_s: A camera that gives no frame for so long is taken for gone.
         exit_when_drained: After the last pass, stay until everything kept has arrived.
         link_interval_s: Seconds between two looks at the road.
         check_in_s: Seconds between two check-ins until the server names another number.
@@ -52,6 +80,20 @@ class AgentSettings:
         max_sample_bytes: Larger pictures are answered but never kept.
         max_picture_bytes: Larger files are not read at all.
         journal_max_bytes: Size at which predictions.jsonl is moved aside.
+        payload: What a kept picture becomes: `jpeg`, smaller and without metadata, or `original`.
+        payload_quality: Quality of that JPEG, 1 to 95.
+        payload_max_side: Its longer side in pixels at most, 0 for no limit.
+        outbox_max_bytes: Size of the outbox's file; when it is full the least valuable sample goes.
+        outbox_max_entries: Samples that may wait there.
+        sync_windows: Hours in which samples go up and bundles come down, in the device's local time
+            (`22:00-06:00, 12:30-13:30`); empty for always. Check-ins are never held back.
+        upload_max_kbps: Most kilobits a second for them, 0 for no limit.
+        metered: Whether every byte costs: samples and bundles wait, check-ins go on. A file `metered` in the home says
+            the same while it is there.
+        kiosk_port: Port of the local HTTP API and page, 0 for none.
+        kiosk_host: Address it listens on.
+        kiosk_token: What callers must show where that is not this very machine.
+        kiosk_per_minute: Requests a minute from one caller.
         private_labels: Classes of things that nobody may see, separated by commas; empty for none.
         private_action: What becomes of a sample that shows one: `blur` their boxes, or `veto` the sample.
     """
@@ -59,7 +101,7 @@ class AgentSettings:
     home: Path
     server: str = ""
     device_id: str = "device"
-    source: Path | None = None
+    source: str = ""
     root: Path | None = None
     tls_ca: Path | None = None
     channel: str = "stable"
@@ -67,6 +109,9 @@ class AgentSettings:
     threads: int = 1
     passes: int = 0
     fps: float = 0.0
+    camera_width: int = 0
+    camera_height: int = 0
+    silence_s: float = 10.0
     exit_when_drained: bool = False
     link_interval_s: float = 2.0
     check_in_s: float = 30.0
@@ -78,6 +123,18 @@ class AgentSettings:
     max_sample_bytes: int = 8_000_000
     max_picture_bytes: int = 32_000_000
     journal_max_bytes: int = 16_000_000
+    payload: str = "jpeg"
+    payload_quality: int = 90
+    payload_max_side: int = 1600
+    outbox_max_bytes: int = 2_000_000_000
+    outbox_max_entries: int = 100_000
+    sync_windows: str = ""
+    upload_max_kbps: float = 0.0
+    metered: bool = False
+    kiosk_port: int = 0
+    kiosk_host: str = "127.0.0.1"
+    kiosk_token: str = dataclasses.field(default="", repr=False)
+    kiosk_per_minute: int = 600
     private_labels: str = ""
     private_action: str = "blur"
 
@@ -91,6 +148,9 @@ class AgentSettings:
             raise UsageError(f"private_action {self.private_action!r} must be 'blur' or 'veto'")
         for field in dataclasses.fields(self):
             _check_range(field.name, getattr(self, field.name))
+        parse_windows(self.sync_windows)
+        if 0 < self.payload_max_side < 32:
+            raise UsageError(f"setting 'payload_max_side' must be 0 or at least 32, found {self.payload_max_side}")
         if self.exit_when_drained and self.passes == 0:
             raise UsageError(
                 "exit_when_drained needs an end", hint="say how often to go through the source with --passes 1"
@@ -156,6 +216,21 @@ def cache_home(environment: Mapping[str, str] | None = None) -> Path:
     raise UsageError("no folder for what edgeloop keeps", hint=f"set {PREFIX}CACHE")
 
 
+def watchdog_told(environment: Mapping[str, str]) -> tuple[str, float]:
+    """What systemd says to a service it watches (sd_notify(3), sd_watchdog_enabled(3)).
+
+    Args:
+        environment: `os.environ`, or what a test says.
+
+    Returns:
+        The socket to report to, empty for none; and the seconds between two signs of life, 0 for none wanted.
+    """
+    said = environment.get("WATCHDOG_USEC", "")
+    ours = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    interval_s = int(said) / 1e6 if said.isascii() and said.isdigit() and ours else 0.0
+    return environment.get("NOTIFY_SOCKET", ""), interval_s
+
+
 def log_level(environment: Mapping[str, str], *, verbose: int) -> str:
     """The level of log lines: `-v` is INFO, `-vv` DEBUG; without it `LOG_LEVEL`, then WARNING.
 
@@ -215,18 +290,12 @@ def _truth(value: object) -> bool:
 def _check_range(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
-    least_one = ("threads", "confirm_frames", "max_sample_bytes", "max_picture_bytes", "journal_max_bytes")
-    positive = (
-        "link_interval_s",
-        "check_in_s",
-        "update_interval_s",
-        "call_timeout_s",
-        "backoff_base_s",
-        "backoff_cap_s",
-    )
     if not math.isfinite(value) or value < 0:
         raise UsageError(f"setting {name!r} must be 0 or more, found {value}")
-    if name in least_one and value < 1:
-        raise UsageError(f"setting {name!r} must be at least 1, found {value}")
-    if name in positive and value <= 0:
+    least = _LEAST.get(name, 0)
+    if value < least:
+        raise UsageError(f"setting {name!r} must be at least {least}, found {value}")
+    if name in _POSITIVE and value <= 0:
         raise UsageError(f"setting {name!r} must be above 0, found {value}")
+    if value > _MOST.get(name, math.inf):
+        raise UsageError(f"setting {name!r} must be at most {_MOST[name]}, found {value}")

@@ -28,6 +28,7 @@ class AgentState:
         slots: What lies in the slots.
         outbox: What waits to be sent.
         server_reached_at: When the server last answered, seconds since the epoch, 0 before.
+        held_back: Why samples and bundles wait although the server may be there; empty while they may go.
         at: Now.
     """
 
@@ -37,6 +38,7 @@ class AgentState:
     outbox: OutboxStats
     server_reached_at: float
     at: float
+    held_back: str = ""
 
 
 def write_status(home: DeviceHome, counts: Counts, state: AgentState, engine: Engine | None) -> None:
@@ -61,6 +63,10 @@ def write_status(home: DeviceHome, counts: Counts, state: AgentState, engine: En
         "outbox_sent": state.outbox.sent,
         "outbox_parked": state.outbox.parked,
         "outbox_pending_bytes": state.outbox.pending_bytes,
+        "outbox_shed": state.outbox.shed,
+        "outbox_file_bytes": state.outbox.file_bytes,
+        "answers_waiting": state.outbox.answers,
+        "held_back": state.held_back,
         "server_reached_at": state.server_reached_at,
     }
     durable.replace_bytes(home.status, jsonvalue.pretty_bytes(status))
@@ -98,9 +104,17 @@ def status_lines(status: Status) -> list[str]:
         f"frames   {status.get('frames_answered', 0)} answered, {status.get('frames_unreadable', 0)} unreadable,"
         f" {status.get('frames_dropped', 0)} dropped, {status.get('passes', 0)} passes",
         f"kept     {status.get('kept', 0)}; outbox {status.get('outbox_pending', 0)} waiting,"
-        f" {status.get('outbox_sent', 0)} sent, {status.get('outbox_parked', 0)} parked",
+        f" {status.get('outbox_sent', 0)} sent, {status.get('outbox_parked', 0)} parked,"
+        f" {status.get('outbox_shed', 0)} shed",
         f"latency  {_ms(status, 'latency_p50_ms')} median, {_ms(status, 'latency_p95_ms')} p95",
     ]
+    if status.get("frames_unchanged") or status.get("frames_superseded"):
+        lines.insert(
+            4,
+            f"skipped  {status.get('frames_unchanged', 0)} unchanged, {status.get('frames_superseded', 0)} superseded",
+        )
+    if status.get("held_back"):
+        lines.append(f"waiting  {status['held_back']}: samples and bundles stay where they are")
     if status.get("last_error"):
         lines.append(f"error    {status['last_error']}")
     return lines

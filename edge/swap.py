@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 from edge.bundle.reader import Bundle
 from edge.engine import Engine, open_engine
@@ -15,6 +17,51 @@ from edge.settings import AgentSettings
 from edge.tune.recall import recall
 from edge.update.selftest import hardware_fingerprint, self_test
 from edge.update.slots import Slots
+
+
+class EngineSlot:
+    """The engine that answers now. A swap waits for nobody: the old engine is closed by the last who uses it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._current: Engine | None = None
+        self._users: Counter[Engine] = Counter()
+
+    @property
+    def current(self) -> Engine | None:
+        """The engine that answers now, to look at; use `lease` to ask it something."""
+        return self._current
+
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[Engine | None]:
+        """The engine that answers now, which stays open for the length of the block."""
+        with self._lock:
+            engine = self._current
+            if engine is not None:
+                self._users[engine] += 1
+        try:
+            yield engine
+        finally:
+            if engine is not None:
+                self._give_back(engine)
+
+    def swap(self, engine: Engine | None) -> None:
+        """Puts another engine in place; None for none."""
+        with self._lock:
+            old, self._current = self._current, engine
+            is_idle = old is not None and self._users[old] == 0
+        if old is not None and is_idle and old is not engine:
+            old.close()
+
+    def _give_back(self, engine: Engine) -> None:
+        with self._lock:
+            self._users[engine] -= 1
+            is_last = self._users[engine] == 0
+            if is_last:
+                del self._users[engine]
+            is_over = is_last and engine is not self._current
+        if is_over:
+            engine.close()
 
 
 class Engines:

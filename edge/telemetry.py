@@ -26,6 +26,9 @@ class Counts:
         frames_answered: Frames with an answer.
         frames_unreadable: Files and frames that are no usable picture.
         frames_failed: Frames that the network failed on.
+        frames_unchanged: Frames that were skipped, for the scene was as it was.
+        frames_superseded: Frames of a camera that gave way to a newer one; these were never taken, and are not in
+            `frames_seen`.
         accepted: Answers ACCEPT.
         confirmed: Answers CONFIRM.
         unknown: Answers UNKNOWN.
@@ -43,13 +46,16 @@ class Counts:
         frames_by_version: Answers by bundle version.
         latency_p50_ms: Median time from picture to decision over the last answers; 0 before the first.
         latency_p95_ms: 95th percentile of the same.
-        last_error: What stands wrong now, in one line: the road before the frames; empty when all is well.
+        last_error: What stands wrong now, in one line: the camera before the road before the frames; empty when all
+            is well.
     """
 
     frames_seen: int = 0
     frames_answered: int = 0
     frames_unreadable: int = 0
     frames_failed: int = 0
+    frames_unchanged: int = 0
+    frames_superseded: int = 0
     accepted: int = 0
     confirmed: int = 0
     unknown: int = 0
@@ -72,7 +78,8 @@ class Counts:
     @property
     def frames_dropped(self) -> int:
         """Frames that were taken from the source and came to nothing at all; must be 0."""
-        return max(0, self.frames_seen - self.frames_answered - self.frames_unreadable - self.frames_failed)
+        ended = self.frames_answered + self.frames_unreadable + self.frames_failed + self.frames_unchanged
+        return max(0, self.frames_seen - ended)
 
 
 class Telemetry:
@@ -88,6 +95,7 @@ class Telemetry:
         self._by_bundle: Counter[str] = Counter()
         self._by_version: Counter[str] = Counter()
         self._latencies: deque[float] = deque(maxlen=window)
+        self._source_error = ""
         self._frame_error = ""
         self._link_error = ""
 
@@ -115,6 +123,11 @@ class Telemetry:
         with self._lock:
             self._frame_error = error
 
+    def source_lost(self, error: str) -> None:
+        """The same for the camera; an empty line says that it is back."""
+        with self._lock:
+            self._source_error = error
+
     def link_failed(self, error: str) -> None:
         """The same for the road and for updates."""
         with self._lock:
@@ -131,7 +144,7 @@ class Telemetry:
                 frames_by_version=dict(self._by_version),
                 latency_p50_ms=quantile(latencies, 0.5),
                 latency_p95_ms=quantile(latencies, 0.95),
-                last_error=self._link_error or self._frame_error,
+                last_error=self._source_error or self._link_error or self._frame_error,
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from edge.types import (
 
 if TYPE_CHECKING:
     from edge.jsonvalue import Json
+    from edge.outbox.base import AuditRow
     from edge.types import Box, ClassScore, Detection, Inference
 
 UNKNOWN = "unknown"
@@ -224,3 +226,10 @@ def _detection(item: Detection) -> dict[str, Json]:
 
 def _edges(box: Box) -> list[Json]:
     return [box.left, box.top, box.right, box.bottom]
+
+
+def audit_line(row: AuditRow) -> str:
+    """One row of the outbox's audit: when, what, how valuable, why."""
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.at))
+    about = f" {row.digest[:12]} ({row.size_bytes} bytes, value {row.value:.2f})" if row.digest else ""
+    return f"{at}  {row.action.value}{about}: {row.detail}"

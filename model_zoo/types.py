@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from edge.bundle.manifest import DecisionPolicy, KeepPolicy, PreprocessSpec, QualityLimits
+from edge.bundle.manifest import CapturePolicy, DecisionPolicy, KeepPolicy, PreprocessSpec, QualityLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +94,7 @@ class Application:
         decision: When its device may trust an answer.
         keep: What its device keeps.
         limits: What quantization may cost it.
+        capture: Which frames of a source its device answers.
     """
 
     name: str
@@ -101,3 +102,4 @@ class Application:
     decision: DecisionPolicy
     keep: KeepPolicy
     limits: QualityLimits
+    capture: CapturePolicy = field(default_factory=CapturePolicy)

@@ -36,7 +36,8 @@ class ServerState:
     """What the server has, and what it shall do wrong.
 
     `troubles` maps a call's name to what its next calls do. `cut_after_chunks` breaks the next push after so many
-    pieces. `silent` makes pushes and fetches hang. `stored_times` counts how often each digest was stored.
+    pieces. `silent` makes pushes and fetches hang. `gone` fails every call. `stored_times` counts how often each digest was
+    stored.
     """
 
     stored: dict[str, bytes] = field(default_factory=dict)
@@ -53,11 +54,14 @@ class ServerState:
     troubles: dict[str, list[Trouble]] = field(default_factory=dict)
     cut_after_chunks: int | None = None
     silent: bool = False
+    gone: bool = False
     retry_after_s: float = 0.0
     receipts_group: int = limits.WINDOW
     released: threading.Event = field(default_factory=threading.Event)
 
     def stumble(self, call: str, context: grpc.ServicerContext) -> None:
+        if self.gone:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
         queue = self.troubles.get(call, [])
         if not queue:
             return

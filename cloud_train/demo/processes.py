@@ -80,6 +80,8 @@ class DemoProcesses:
             "0",
             "--fps",
             str(self._options.fps),
+            "--payload",
+            "original",  # what people said of a picture is known by the digest of its file
             "--channel",
             CHANNEL,
         ]

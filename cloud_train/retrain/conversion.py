@@ -11,7 +11,7 @@ from cloud_train.types import DatasetSnapshot, SnapshotItem, Split, TrainRun
 from converters.recipes import DEFAULT_RECIPES
 from converters.types import QuantRecipe
 from edge import __version__, jsonvalue
-from edge.bundle.manifest import Provenance, QualityLimits
+from edge.bundle.manifest import CapturePolicy, Provenance, QualityLimits
 from edge.errors import UsageError
 from model_zoo.types import Application
 
@@ -36,6 +36,7 @@ class ConversionChoice:
         sensitivity: Look for the fewest layers that have to stay float, where no static int8 recipe is good enough.
         fine_tune: Train for int8 where nothing else of static int8 is good enough; None for never.
         limits: What quantization may cost; None for the application's.
+        capture: Which frames the device answers; None for the application's.
     """
 
     recipes: tuple[QuantRecipe, ...] = DEFAULT_RECIPES
@@ -44,6 +45,7 @@ class ConversionChoice:
     sensitivity: bool = False
     fine_tune: QatRecipe | None = None
     limits: QualityLimits | None = None
+    capture: CapturePolicy | None = None
 
 
 def convert_run(
@@ -106,6 +108,7 @@ def convert_run(
         limits=wanted.limits or application.limits,
         decision=application.decision,
         keep=application.keep,
+        capture=wanted.capture or application.capture,
         provenance=provenance_of(run),
         out=out,
         recipes=wanted.recipes,

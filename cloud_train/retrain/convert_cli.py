@@ -16,7 +16,7 @@ from edge.errors import EdgeloopError
 
 if TYPE_CHECKING:
     from cloud_train.retrain.conversion import ConversionChoice
-    from edge.bundle.policy import QualityLimits
+    from edge.bundle.policy import CapturePolicy, QualityLimits
 
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -50,6 +50,11 @@ def _choice_options(function: F) -> F:
         ),
         click.option("--min-agreement", type=click.FloatRange(0, 1), help="Least share of unchanged answers."),
         click.option("--min-cosine", type=click.FloatRange(-1, 1), help="Least cosine of every output."),
+        click.option(
+            "--change-threshold",
+            type=click.FloatRange(0, 255),
+            help="Devices skip frames that differ by less grey levels from the last; 6 to 12 are sensible, 0 never.",
+        ),
         click.option(
             "--cache", type=click.Path(path_type=Path), help="Folder of earlier results.  [default: the user's]"
         ),
@@ -170,8 +175,16 @@ def _choice(words: dict[str, Any], plain: QualityLimits) -> tuple[ConversionChoi
         sensitivity=words["auto"],
         fine_tune=tune,
         limits=_limits(plain, words),
+        capture=_capture(words["change_threshold"]),
     )
     return choice, None if words["no_cache"] else words["cache"] or cache_home() / "conversions"
+
+
+def _capture(change_threshold: float | None) -> CapturePolicy | None:
+    """What was said about still scenes; None for nothing."""
+    from edge.bundle.policy import CapturePolicy
+
+    return CapturePolicy(change_threshold=change_threshold) if change_threshold is not None else None
 
 
 def _limits(plain: QualityLimits, words: dict[str, Any]) -> QualityLimits:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cloud_train.retrain.conversion import CALIBRATION_PICTURES, ConversionChoice
 from edge import __version__, jsonvalue
 from edge.bundle.manifest import (
+    CapturePolicy,
     CropPolicy,
     DecisionPolicy,
     Decoder,
@@ -142,6 +143,7 @@ def convert_detector(
         limits=wanted.limits or QualityLimits(),
         decision=DecisionPolicy(),
         keep=KeepPolicy(),
+        capture=wanted.capture or CapturePolicy(),
         provenance=source.provenance,
         out=out,
         task=Task.DETECT,

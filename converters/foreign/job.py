@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from converters.foreign.told import Told
-from edge.bundle.manifest import DecisionPolicy, KeepPolicy, Task
+from edge.bundle.manifest import CapturePolicy, DecisionPolicy, KeepPolicy, Task
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -28,6 +28,7 @@ class ImportJob:
         told: What the person says about the model.
         decision: When the device may trust an answer.
         keep: What the device keeps.
+        capture: Which frames of a source it answers.
     """
 
     model: Path
@@ -41,6 +42,7 @@ class ImportJob:
     told: Told = field(default_factory=Told)
     decision: DecisionPolicy = field(default_factory=DecisionPolicy)
     keep: KeepPolicy = field(default_factory=KeepPolicy)
+    capture: CapturePolicy = field(default_factory=CapturePolicy)
 
 
 def bundle_name(model: Path) -> str:

@@ -15,9 +15,9 @@ class OutboxLimits:
     """What an outbox may hold. When it is full the least valuable sample is shed first (`edge.outbox.shedding`).
 
     Attributes:
-        max_bytes: Size of the file, at least 1,000,000; its log (4 MiB) comes on top.
+        max_bytes: Size of the file, at least 1,000,000; its log (4 MiB) comes on top. In memory: of the pictures.
         max_entries: Samples without a receipt, at least 1.
-        max_remembered: Digests of samples that are gone, which are not kept again; the oldest are forgotten first.
+        max_remembered: Digests of sent samples, which are not kept again; the oldest are forgotten first.
         max_audit_rows: Rows of the audit; the oldest are forgotten first.
     """
 
@@ -34,6 +34,16 @@ class OutboxLimits:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
 
+    @property
+    def num_remembered(self) -> int:
+        """`max_remembered`, or less where a small file would be full of digests."""
+        return min(self.max_remembered, self.max_bytes // 2_000)
+
+    @property
+    def num_audit_rows(self) -> int:
+        """`max_audit_rows`, or less where a small file would be full of them."""
+        return min(self.max_audit_rows, self.max_bytes // 10_000)
+
 
 class PutOutcome(enum.Enum):
     """What became of a sample that was put: it is kept, it was put before, or the outbox is full of better ones."""
@@ -46,11 +56,12 @@ class PutOutcome(enum.Enum):
 class AuditAction(enum.Enum):
     """What an audit row is about.
 
-    SHED: a sample left, or never came in, because the outbox is full. QUARANTINED: a damaged file was set aside.
-    SALVAGED: a sample was taken over out of it.
+    SHED: a sample left, or never came in, because the outbox is full. REFUSED: no server will ever take an answer.
+    QUARANTINED: a damaged file was set aside. SALVAGED: what could still be read was taken over out of it.
     """
 
     SHED = "shed"
+    REFUSED = "refused"
     QUARANTINED = "quarantined"
     SALVAGED = "salvaged"
 
@@ -142,14 +153,14 @@ class OutboxEntry:
     Attributes:
         digest: SHA-256 of the payload, hex.
         size_bytes: Size of the payload.
-        metadata: What the device knew.
+        metadata: What the device knew; None once it is sent, when only the digest is remembered.
         state: Where it stands.
         attempts: How often sending was begun.
     """
 
     digest: str
     size_bytes: int
-    metadata: SampleMetadata
+    metadata: SampleMetadata | None
     state: EntryState
     attempts: int
 
@@ -160,7 +171,7 @@ class OutboxStats:
 
     Attributes:
         pending: Entries waiting or being sent.
-        sent: Samples that ever got a receipt.
+        sent: Samples that ever got a receipt, more than are remembered.
         parked: Entries refused for good.
         pending_bytes: Payload bytes waiting or being sent.
         shed: Samples that were ever shed.
@@ -202,6 +213,7 @@ class SampleOutbox(Protocol):
             False when this digest was put before, or the outbox is full of better ones.
 
         Raises:
+            FormatError: The digest is not the payload's, or the metadata cannot be written down.
             StorageError: The disk is full or failing; the outbox is as it was.
         """
         ...
@@ -215,21 +227,27 @@ class SampleOutbox(Protocol):
         ...
 
     def put_answer(self, digest: str, feedback: Feedback, *, now: float) -> None:
-        """Keeps a person's answer about a sample; on return it survives a power cut.
+        """Keeps a person's answer about a sample; on return it survives a power cut. The same answer twice is one.
 
-        It waits until the sample has arrived. A sample with an answer is shed after all without one.
+        It waits until its sample has arrived, and outlives a sample that is shed: the server decides about it then.
+        A sample with an answer is shed after all without one.
 
         Raises:
-            StorageError: As `put`.
+            FormatError: The answer cannot be written down.
+            StorageError: As `put`, or the outbox is full of what cannot be shed.
         """
         ...
 
     def waiting_answers(self, *, limit: int) -> tuple[WaitingAnswer, ...]:
-        """Answers about samples that are not here any more, oldest first: those the server can take."""
+        """Answers about samples that are sent or not here (any more), oldest first: those the server can take."""
         ...
 
     def answers_sent(self, numbers: tuple[int, ...]) -> None:
-        """Forgets answers that the server has taken, or will never take."""
+        """Forgets answers that the server has taken."""
+        ...
+
+    def refuse_answer(self, number: int, *, reason: str, now: float) -> None:
+        """Forgets an answer that no server will ever take, and writes it into the audit."""
         ...
 
     def audit(self, *, limit: int) -> tuple[AuditRow, ...]:
@@ -237,7 +255,10 @@ class SampleOutbox(Protocol):
         ...
 
     def claim(self, *, limit: int, now: float, lease_s: float) -> tuple[OutboxEntry, ...]:
-        """Takes up to `limit` entries for sending, most valuable first; each comes back by itself after `lease_s`."""
+        """Takes up to `limit` entries for sending; each comes back by itself after `lease_s`.
+
+        The most valuable come first, among equals those that came in first.
+        """
         ...
 
     def payload(self, digest: str) -> bytes:
@@ -249,11 +270,15 @@ class SampleOutbox(Protocol):
         ...
 
     def mark_sent(self, digests: tuple[str, ...], *, now: float) -> None:
-        """Records receipts and frees the pictures; the digests stay, so that they are not kept again."""
+        """Records receipts and frees the pictures; the digests are remembered, so that they are not kept again."""
         ...
 
     def release(self, digests: tuple[str, ...]) -> None:
         """Gives claimed entries back at once."""
+        ...
+
+    def release_all(self) -> None:
+        """Gives back all that is claimed, by processes that are dead: only for the one that holds the outbox now."""
         ...
 
     def park(self, digest: str, *, reason: str) -> None:
@@ -261,11 +286,15 @@ class SampleOutbox(Protocol):
         ...
 
     def entries(self) -> tuple[OutboxEntry, ...]:
-        """All rows, oldest first."""
+        """All that is here, and what is remembered of the sent, in the order of arrival."""
         ...
 
     def stats(self) -> OutboxStats:
         """Counts."""
+        ...
+
+    def maintain(self) -> None:
+        """Does what can wait, so that no `put` has to: to be called every now and then by a thread that is idle."""
         ...
 
     def close(self) -> None:

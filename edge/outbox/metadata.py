@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from edge import jsonvalue
-from edge.errors import FormatError, StorageError
+from edge.errors import DamagedError, FormatError
 from edge.outbox.base import Sample, SampleMetadata
 
 
@@ -32,9 +32,9 @@ def decode(text: str, *, where: str) -> SampleMetadata:
         where: File and digest, for errors.
 
     Raises:
-        StorageError: It is not what `encode` writes: the file is damaged.
+        DamagedError: It is not what `encode` writes: the file is damaged.
     """
     try:
         return jsonvalue.load(SampleMetadata, text.encode(), where=where)
     except (FormatError, ValueError) as cause:
-        raise StorageError(f"{where}: damaged metadata: {cause}") from cause
+        raise DamagedError(f"{where}: damaged metadata: {cause}") from cause

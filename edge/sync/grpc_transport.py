@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from edge.errors import EdgeloopError, FormatError, MissingExtraError, RefusedError, RoadError, UsageError
 from edge.outbox.base import Sample
 from edge.sync.patience import Patience
+from edge.sync.throttle import Throttle
 from edge.sync.types import Chunk, DeviceStatus, Directive, OfferReply, Receipt, SampleOffer
 from edge.types import Feedback
 from edge.wire import convert, limits
@@ -56,13 +57,16 @@ class GrpcTransport:
         target: `host:port` or `[ipv6]:port`.
         tls_ca: PEM file with the certificate authority of the server; without it only this machine is spoken to.
         timeout_s: A call fails after so long; a stream when nothing has moved on it for so long.
+        throttle: Keeps samples and files under a rate; None for no limit.
 
     Raises:
         UsageError: The target is malformed, plaintext would leave this machine, or the CA file is unusable.
         MissingExtraError: grpcio is not installed.
     """
 
-    def __init__(self, target: str, *, tls_ca: Path | None = None, timeout_s: float = 20) -> None:
+    def __init__(
+        self, target: str, *, tls_ca: Path | None = None, timeout_s: float = 20, throttle: Throttle | None = None
+    ) -> None:
         host = _host_of(target)
         if tls_ca is None and not is_loopback(host):
             message = f"{target}: plaintext is spoken with this machine only"
@@ -78,6 +82,7 @@ class GrpcTransport:
             raise MissingExtraError("grpcio", "sync") from cause
         self._target = target
         self._timeout_s = timeout_s
+        self._throttle = throttle or Throttle(0)
         self._rpc_error: type[Exception] = grpc.RpcError
         self._channel: Any = _open_channel(target, host, authority)
         self._samples: Any = stubs.SamplesStub(self._channel)  # type: ignore[no-untyped-call]
@@ -92,7 +97,7 @@ class GrpcTransport:
     def push(self, samples: Iterable[tuple[Sample, int]]) -> Iterator[Receipt]:
         """See `SyncTransport.push`. `samples` runs in another thread; what it raises is raised here."""
         patience = Patience(self._timeout_s)
-        upload = _Upload(samples, patience.moved)
+        upload = _Upload(samples, patience.moved, self._throttle)
         call = self._begin(lambda: self._samples.Push(upload.messages()))
         try:
             yield from self._stream(call, patience, convert.push_receipt_from_message)
@@ -117,7 +122,9 @@ class GrpcTransport:
         request = convert.fetch_request_to_message(path, offset)
         call = self._begin(lambda: self._updates.Fetch(request))
         try:
-            yield from self._stream(call, Patience(self._timeout_s), convert.fetch_chunk_from_message)
+            for data in self._stream(call, Patience(self._timeout_s), convert.fetch_chunk_from_message):
+                self._throttle.spend(len(data))
+                yield data
         except RefusedError as refusal:
             if _code_of(refusal.__cause__) != "NOT_FOUND":
                 raise
@@ -125,6 +132,7 @@ class GrpcTransport:
 
     def close(self) -> None:
         """See `SyncTransport.close`."""
+        self._throttle.end()
         self._channel.close()
 
     def _call(self, method: Callable[..., Any], request: object, read: Callable[[Any], T]) -> T:
@@ -167,27 +175,29 @@ class _Upload:
     thread that reads them.
     """
 
-    def __init__(self, samples: Iterable[tuple[Sample, int]], moved: Callable[[], None]) -> None:
+    def __init__(self, samples: Iterable[tuple[Sample, int]], moved: Callable[[], None], throttle: Throttle) -> None:
         self.failure: Exception | None = None
         self._samples = samples
         self._moved = moved
+        self._throttle = throttle
 
     def messages(self) -> Iterator[object]:
         try:
             for sample, offset in self._samples:
-                for chunk in chunks_of(sample, offset):
+                for chunk in chunks_of(sample, offset, size_bytes=self._throttle.piece_bytes(limits.CHUNK_BYTES)):
+                    self._throttle.spend(len(chunk.data), waiting=self._moved)
                     yield convert.chunk_to_message(chunk)
                     self._moved()
         except Exception as cause:
             self.failure = cause
 
 
-def chunks_of(sample: Sample, offset: int) -> Iterator[Chunk]:
-    """Cuts a payload from `offset` on into pieces of `limits.CHUNK_BYTES`; at least one, which carries the offer."""
+def chunks_of(sample: Sample, offset: int, *, size_bytes: int = limits.CHUNK_BYTES) -> Iterator[Chunk]:
+    """Cuts a payload from `offset` on into pieces of a size; at least one, which carries the offer."""
     size = len(sample.payload)
     offer: SampleOffer | None = SampleOffer(digest=sample.digest, size_bytes=size, metadata=sample.metadata)
-    for begin in range(offset, max(size, offset + 1), limits.CHUNK_BYTES):
-        end = begin + limits.CHUNK_BYTES
+    for begin in range(offset, max(size, offset + 1), size_bytes):
+        end = begin + size_bytes
         data = sample.payload[begin:end]
         yield Chunk(digest=sample.digest, offset=begin, data=data, last=end >= size, offer=offer)
         offer = None

@@ -1,4 +1,7 @@
-"""Empties the outbox over the road: offer, push what is missing, and let go of a sample only after its receipt."""
+"""Empties the outbox over the road: offer, push what is missing, and let go of a sample only after its receipt.
+
+People's answers follow once their samples have arrived.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
-from edge.errors import FormatError, RoadError
-from edge.outbox.base import OutboxEntry, Sample, SampleOutbox
+from edge.errors import FormatError, RefusedError, RoadError
+from edge.outbox.base import OutboxEntry, Sample, SampleOutbox, WaitingAnswer
 from edge.sync.base import SyncTransport
 from edge.sync.types import OfferReply, Receipt, ReceiptStatus, SampleOffer
 from edge.wire import limits
@@ -26,6 +29,7 @@ class DrainResult:
         known: Samples that the server had already.
         refused: Samples that were parked.
         bytes_sent: Payload bytes that travelled.
+        answers: People's answers that the server took.
         retry_after_s: Seconds that the server asks to wait before the next offer; 0 for none.
     """
 
@@ -33,6 +37,7 @@ class DrainResult:
     known: int = 0
     refused: int = 0
     bytes_sent: int = 0
+    answers: int = 0
     retry_after_s: float = 0.0
 
     def plus(self, other: DrainResult) -> DrainResult:
@@ -42,6 +47,7 @@ class DrainResult:
             known=self.known + other.known,
             refused=self.refused + other.refused,
             bytes_sent=self.bytes_sent + other.bytes_sent,
+            answers=self.answers + other.answers,
             retry_after_s=other.retry_after_s,
         )
 
@@ -53,8 +59,11 @@ def drain(
     now: Callable[[], float],
     batch: int = 32,
     lease_s: float = 60,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> DrainResult:
     """Sends what waits at the time of the call. Killed or failed at any point, the next call does the rest.
+
+    An answer that the server refuses for good is forgotten, with a row in the audit.
 
     Args:
         outbox: Where the samples wait.
@@ -62,6 +71,7 @@ def drain(
         now: Seconds since the epoch, UTC.
         batch: Samples to offer at once.
         lease_s: How long an offered sample is kept from others if this process dies.
+        go_on: Asked before each batch; when it says no, the rest waits for another call.
 
     Raises:
         RoadError: The road failed; what has no receipt waits in the outbox again.
@@ -70,14 +80,56 @@ def drain(
     """
     total = DrainResult()
     waiting = outbox.stats().pending
-    while waiting > 0 and total.retry_after_s == 0:
+    while waiting > 0 and total.retry_after_s == 0 and go_on():
         limit = min(batch, waiting, limits.MAX_OFFERS)
         entries = outbox.claim(limit=limit, now=now(), lease_s=lease_s)
         if not entries:
             break
         waiting -= len(entries)
         total = total.plus(_Round(outbox, transport, entries, now).run())
+    if total.retry_after_s == 0 and go_on():
+        total = total.plus(_send_answers(outbox, transport, now=now, batch=batch))
     return total
+
+
+def _send_answers(
+    outbox: SampleOutbox, transport: SyncTransport, *, now: Callable[[], float], batch: int
+) -> DrainResult:
+    total = DrainResult()
+    while waiting := outbox.waiting_answers(limit=batch):
+        taken: list[int] = []
+        try:
+            for answer in waiting:
+                problem = _problem_with(answer, transport)
+                if problem:
+                    outbox.refuse_answer(answer.number, reason=problem, now=now())
+                else:
+                    taken.append(answer.number)
+        finally:
+            if taken:
+                outbox.answers_sent(tuple(taken))
+        total = total.plus(DrainResult(answers=len(taken)))
+    return total
+
+
+def _problem_with(answer: WaitingAnswer, transport: SyncTransport) -> str:
+    """Tells the server an answer.
+
+    Returns:
+        Why no server will ever take it; empty when this one has.
+
+    Raises:
+        RoadError: The road failed.
+        RefusedError: The server will not talk to this device at all, which says nothing about the answer.
+    """
+    try:
+        transport.annotate(answer.digest, answer.feedback)
+    except FormatError as problem:
+        return problem.message
+    except RefusedError as refusal:
+        transport.offer(())
+        return limits.shortened(refusal.message)
+    return ""
 
 
 class _Round:
@@ -93,7 +145,7 @@ class _Round:
         self._outbox = outbox
         self._transport = transport
         self._now = now
-        self._open = {entry.digest: entry for entry in entries}
+        self._open = {offer.digest: offer for offer in map(_offer_of, entries) if offer is not None}
         self._stored: list[str] = []
         self._known = self._sent = self._refused = self._bytes_sent = 0
 
@@ -116,7 +168,7 @@ class _Round:
         )
 
     def _offer(self) -> OfferReply:
-        offers = tuple(offer for entry in tuple(self._open.values()) if (offer := self._sendable(entry)))
+        offers = tuple(offer for offer in tuple(self._open.values()) if self._is_sendable(offer))
         if not offers:
             return OfferReply(missing=(), known=(), refused={}, partial={}, retry_after_s=0.0)
         reply = self._transport.offer(offers)
@@ -128,15 +180,14 @@ class _Round:
             self._known += len(known)
         return reply
 
-    def _sendable(self, entry: OutboxEntry) -> SampleOffer | None:
-        """The offer of an entry; one that no server could take is parked, lest it block all others for ever."""
-        offer = SampleOffer(digest=entry.digest, size_bytes=entry.size_bytes, metadata=entry.metadata)
+    def _is_sendable(self, offer: SampleOffer) -> bool:
+        """Whether a server could take it; one that none could is parked, lest it block all others for ever."""
         try:
             limits.check_offer(offer)
         except FormatError as problem:
-            self._park(entry.digest, problem.message)
-            return None
-        return offer
+            self._park(offer.digest, problem.message)
+            return False
+        return True
 
     def _push(self, reply: OfferReply) -> None:
         wanted = [self._open[digest] for digest in reply.missing if digest in self._open]
@@ -177,13 +228,20 @@ class _Round:
             self._refused += 1
 
 
+def _offer_of(entry: OutboxEntry) -> SampleOffer | None:
+    """None for one without metadata, which no claim hands out."""
+    if entry.metadata is None:
+        return None
+    return SampleOffer(digest=entry.digest, size_bytes=entry.size_bytes, metadata=entry.metadata)
+
+
 class _Feed:
     """The samples of one push, read from the outbox one by one, at most `limits.WINDOW` of them without a receipt.
 
     Iterated in the transport's thread; `settled` and `stop` come from the thread that reads the receipts.
     """
 
-    def __init__(self, outbox: SampleOutbox, wanted: list[OutboxEntry], partial: dict[str, int]) -> None:
+    def __init__(self, outbox: SampleOutbox, wanted: list[SampleOffer], partial: dict[str, int]) -> None:
         self.bytes_sent = 0
         self.gone: list[str] = []
         self._outbox = outbox
@@ -195,17 +253,17 @@ class _Feed:
         self._stopped = False
 
     def __iter__(self) -> Iterator[tuple[Sample, int]]:
-        for entry in self._wanted:
+        for offer in self._wanted:
             self._slots.acquire()
             if self._stopped:
                 return
-            sample = self._read(entry)
+            sample = self._read(offer)
             if sample is None:
                 self._slots.release()
                 continue
-            self._under_way.add(entry.digest)
-            offset = self._offset(entry)
-            self.bytes_sent += entry.size_bytes - offset
+            self._under_way.add(offer.digest)
+            offset = self._offset(offer)
+            self.bytes_sent += offer.size_bytes - offset
             yield sample, offset
 
     def settled(self, digest: str) -> None:
@@ -220,18 +278,18 @@ class _Feed:
         self._stopped = True
         self._slots.release()
 
-    def _read(self, entry: OutboxEntry) -> Sample | None:
+    def _read(self, offer: SampleOffer) -> Sample | None:
         """The sample, or None when it needs no sending any more: the server or another process was faster."""
-        if entry.digest in self._settled:
+        if offer.digest in self._settled:
             return None
         try:
-            payload = self._outbox.payload(entry.digest)
+            payload = self._outbox.payload(offer.digest)
         except KeyError:
-            self.gone.append(entry.digest)
+            self.gone.append(offer.digest)
             return None
-        return Sample(digest=entry.digest, payload=payload, metadata=entry.metadata)
+        return Sample(digest=offer.digest, payload=payload, metadata=offer.metadata)
 
-    def _offset(self, entry: OutboxEntry) -> int:
+    def _offset(self, offer: SampleOffer) -> int:
         """Where to go on; from the start when the server claims to have more than there is."""
-        offset = self._partial.get(entry.digest, 0)
-        return offset if offset <= entry.size_bytes else 0
+        offset = self._partial.get(offer.digest, 0)
+        return offset if offset <= offer.size_bytes else 0

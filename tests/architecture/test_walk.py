@@ -142,7 +142,8 @@ def test_one_picture_walks_through_every_step_once(tmp_path, make_bundle, record
             home=tmp_path / "device",
             device_id="walker",
             server=server.target,
-            source=field,
+            source=str(field),
+            payload="original",
             passes=1,
             root=layout.root / "repository" / "metadata" / "1.root.json",
         )

@@ -70,7 +70,8 @@ def file(folder, number):
 def settings(tmp_path, pictures, **changes):
     defaults = {
         "home": tmp_path / "home",
-        "source": pictures,
+        "source": str(pictures),
+        "payload": "original",
         "passes": 1,
         "link_interval_s": 0.02,
         "backoff_base_s": 0.02,
@@ -297,7 +298,7 @@ def test_a_bundle_on_trial_whose_network_fails_gives_way_and_the_frame_is_answer
 
     real = Engine.infer
 
-    def infer(engine, image):
+    def infer(engine, image, *, top_k=None):
         if engine.bundle.manifest.version == 2 and len(answered) >= 2:
             raise BackendError("tiny_fp32.tflite: out of memory")
         answered.append(engine.bundle.manifest.version)
@@ -319,7 +320,7 @@ def test_a_network_that_fails_off_trial_costs_the_frame_and_is_counted(tmp_path,
     from edge.engine import Engine
 
     real = Engine.infer
-    monkeypatch.setattr(Engine, "infer", lambda engine, image: fail_on(image, real, engine, file(pictures, 1)))
+    monkeypatch.setattr(Engine, "infer", lambda engine, image, top_k: fail_on(image, real, engine, file(pictures, 1)))
     run = Run(settings(tmp_path, pictures))
     counts = run.join()
     assert (counts.frames_answered, counts.frames_failed, counts.frames_dropped) == (7, 1, 0)
@@ -382,25 +383,25 @@ def test_a_full_disk_does_not_stop_the_answers_and_the_same_command_makes_up_for
     tmp_path, pictures, signed, monkeypatch
 ):
     install(tmp_path, signed / "v1")
-    real = SqliteOutbox.put
+    real = SqliteOutbox.put_many
 
-    def put(outbox, sample, *, now):
+    def put_many(outbox, samples, *, now):
         raise StorageError("cannot write outbox.sqlite: no space left on device", hint="free some space")
 
-    monkeypatch.setattr(SqliteOutbox, "put", put)
+    monkeypatch.setattr(SqliteOutbox, "put_many", put_many)
     run = Run(settings(tmp_path, pictures))
     with pytest.raises(StorageError, match=r"2 samples could not be kept: .*no space left"):
         run.join()
     assert len(run.journal()) == 8
     assert sum("no space left" in line for line in run.said) == 1
-    monkeypatch.setattr(SqliteOutbox, "put", real)
+    monkeypatch.setattr(SqliteOutbox, "put_many", real)
     assert Run(settings(tmp_path, pictures)).join().kept == 2
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"source": None}, "no pictures to watch"),
+        ({"source": ""}, "no pictures to watch"),
         ({}, "there is no bundle on this device"),
         ({"artifact": "coreml"}, "has no artifact 'coreml'"),
     ],

@@ -53,7 +53,8 @@ def given(tmp_path, server, pictures):
         home=tmp_path / "home",
         server=server.target,
         root=root_file(tmp_path / "store"),
-        source=pictures,
+        source=str(pictures),
+        payload="original",
         passes=1,
         link_interval_s=0.02,
         exit_when_drained=True,
@@ -113,7 +114,7 @@ def test_sideload(tmp_path, signed, pictures, packed):
     if packed:
         bundle = tmp_path / "two.edgebundle"
         pack(signed / "v2", bundle)
-    counts, said = run(AgentSettings(home=tmp_path / "home", source=pictures, passes=1), bundle=bundle)
+    counts, said = run(AgentSettings(home=tmp_path / "home", source=str(pictures), passes=1), bundle=bundle)
     assert counts.frames_by_version == {"2": 3}
     assert said[0].startswith(f"{bundle} is UNSIGNED and was installed")
     assert Slots(tmp_path / "home").state.trial == ""

@@ -136,7 +136,7 @@ def test_only_bad_pictures(tmp_path, signed):
     ("words", "message", "code"),
     [
         (["run", "--source", "{empty}"], "no pictures in {empty}", 2),
-        (["run", "--source", "{missing}"], "no folder {missing}", 2),
+        (["run", "--source", "{missing}"], "no folder, video or camera {missing}", 2),
         (["run"], "no pictures to watch", 2),
         (["predict", "{empty}", "--bundle", "{bundle}"], "no pictures in {empty}", 2),
         (["predict", "{missing}", "--bundle", "{bundle}"], "no picture {missing}", 2),

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from device_world import RepositoryRoad
 from sample_values import make_sample
@@ -34,8 +36,10 @@ class PlannedUpdates:
 
 
 class World:
-    def __init__(self, tmp_path):
+    def __init__(self, tmp_path, **changes):
         self.now = 1000.0
+        self.jumped = 0.0
+        self.metered = False
         self.said = []
         self.prepared = 0
         self.road = RepositoryRoad(tmp_path / "store")
@@ -44,7 +48,7 @@ class World:
         self.updates = PlannedUpdates(self.slots)
         self.telemetry = Telemetry()
         settings = AgentSettings(
-            home=tmp_path / "home", link_interval_s=2, check_in_s=30, update_interval_s=300, backoff_cap_s=8
+            home=tmp_path / "home", link_interval_s=2, check_in_s=30, update_interval_s=300, backoff_cap_s=8, **changes
         )
         self.link = Link(
             LinkParts(
@@ -56,8 +60,10 @@ class World:
                 telemetry=self.telemetry,
                 prepare=self.prepare,
                 say=self.said.append,
-                clock=lambda: self.now,
+                clock=lambda: self.now + self.jumped,
                 jitter=lambda: 1.0,
+                is_metered=lambda: self.metered,
+                steady=lambda: self.now,
             )
         )
 
@@ -209,3 +215,70 @@ def test_claims_of_the_dead_come_back(world):
     world.outbox.claim(limit=2, now=world.now, lease_s=1000)
     release_claims(world.outbox)
     assert {entry.state for entry in world.outbox.entries()} == {EntryState.PENDING}
+
+
+YEARS_S = 10 * 365 * 86_400.0
+
+
+def test_a_clock_that_jumps_for_years_changes_no_pace(world):
+    world.updates.answers = [(UpdateOutcome.ACTIVATED, "")]
+    for jump in (0.0, YEARS_S, -YEARS_S, 0.0):
+        world.jumped = jump
+        for _ in range(100):
+            world.step(1)
+    assert len(world.updates.asked_at) == 2
+    assert len(world.road.statuses) == 14
+
+
+def local(world, hour):
+    """Sets the clock to an hour of the local day."""
+    at = time.mktime((2026, 6, 15, hour, 0, 0, 0, 0, -1))
+    world.jumped = at - world.now
+
+
+def test_samples_wait_for_their_hours_and_check_ins_do_not(tmp_path):
+    world = World(tmp_path, sync_windows="22:00-06:00")
+    world.updates.answers = [(UpdateOutcome.ACTIVATED, "")]
+    put(world, 1)
+    local(world, 12)
+    world.step()
+    world.step(400)
+    assert world.road.stored == {}
+    assert len(world.road.statuses) == 2
+    assert len(world.updates.asked_at) == 1  # the first bundle comes at any hour
+    assert world.link.held_back == "outside the sync windows"
+    local(world, 23)
+    world.step(1)
+    assert len(world.road.stored) == 1
+    assert len(world.updates.asked_at) == 2
+    assert world.link.held_back == ""
+
+
+def test_hours_that_end_stop_an_upload_between_two_rounds(tmp_path):
+    world = World(tmp_path, sync_windows="22:00-06:00")
+    for number in range(100):
+        put(world, number)
+    local(world, 23)
+    real = world.road.push
+
+    def push(samples):
+        yield from real(samples)
+        local(world, 7)
+
+    world.road.push = push
+    world.step()
+    assert 0 < len(world.road.stored) < 100
+    assert world.outbox.stats().pending == 100 - len(world.road.stored)
+
+
+def test_a_metered_link_carries_check_ins_only(world):
+    world.updates.answers = [(UpdateOutcome.ACTIVATED, "")]
+    world.step()
+    put(world, 1)
+    world.metered = True
+    world.step(400)
+    assert (world.road.stored, len(world.road.statuses), len(world.updates.asked_at)) == ({}, 2, 1)
+    assert world.link.held_back == "the link is metered"
+    world.metered = False
+    world.step(1)
+    assert (len(world.road.stored), len(world.updates.asked_at)) == (1, 2)

@@ -14,9 +14,11 @@ from sample_values import make_sample
 
 from edge import durable
 from edge.errors import StorageError
-from edge.outbox import sqlite as sqlite_outbox
+from edge.outbox import schema
 from edge.outbox.base import EntryState
-from edge.outbox.sqlite import PAGE_BYTES, SCHEMA_VERSION, SqliteOutbox
+from edge.outbox.database import PAGE_BYTES
+from edge.outbox.schema import SCHEMA_VERSION
+from edge.outbox.sqlite import SqliteOutbox
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -29,15 +31,15 @@ def pragma(path: Path, name: str) -> object:
 def test_the_file_is_as_the_format_page_says(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folders" / "outbox.sqlite"
     SqliteOutbox(path).close()
-    assert pragma(path, "user_version") == SCHEMA_VERSION == 1
+    assert pragma(path, "user_version") == SCHEMA_VERSION == 2
     assert pragma(path, "journal_mode") == "wal"
-    assert pragma(path, "page_size") == PAGE_BYTES == 16_384
+    assert pragma(path, "page_size") == PAGE_BYTES == 4_096
     assert pragma(path, "application_id") == int.from_bytes(b"ELOB", "big")
 
 
 def test_every_connection_waits_for_the_disk(tmp_path: Path) -> None:
     outbox = SqliteOutbox(tmp_path / "outbox.sqlite")
-    assert outbox._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert outbox._database.connection.execute("PRAGMA synchronous").fetchone() == (2,)
     outbox.close()
 
 
@@ -89,9 +91,9 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     SqliteOutbox(path).close()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version=2")
+        db.execute("PRAGMA user_version=3")
     before = hashlib.sha256(path.read_bytes()).hexdigest()
-    with pytest.raises(StorageError, match=r"schema 2.*up to 1.*update edgeloop") as caught:
+    with pytest.raises(StorageError, match=r"schema 3.*up to 2.*update edgeloop") as caught:
         SqliteOutbox(path)
     assert "\n" not in str(caught.value)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
@@ -167,7 +169,7 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from sample_values import make_sample
-from edge.outbox import sqlite as sqlite_outbox
+from edge.outbox import schema
 from edge.outbox.sqlite import SqliteOutbox
 sys.stdin.readline()
 outbox = SqliteOutbox(Path(sys.argv[2]))
@@ -208,8 +210,8 @@ def test_one_that_another_process_makes_meanwhile_is_an_outbox(tmp_path: Path) -
             made.append(SqliteOutbox(path))
 
     reader.set_trace_callback(meanwhile)
-    assert sqlite_outbox._is_outbox(path, reader) is False
+    assert schema.version_of(path, reader) == 0
     assert made
-    assert sqlite_outbox._is_outbox(path, reader) is True
+    assert schema.version_of(path, reader) == 2
     reader.close()
     made[0].close()

@@ -1,10 +1,11 @@
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
 
 from edge.errors import UsageError
-from edge.settings import AgentSettings, cache_home, load_settings, log_level
+from edge.settings import AgentSettings, cache_home, load_settings, log_level, watchdog_told
 
 
 def load(file=None, environment=None, **overrides):
@@ -25,12 +26,14 @@ def test_later_sources_win(tmp_path):
 
 def test_every_field_can_come_from_the_environment():
     text = {"home": "/h", "server": "h:1", "source": "/s", "root": "/r", "tls_ca": "/c", "exit_when_drained": "yes"}
-    text |= {"device_id": "d", "channel": "c", "artifact": "onnx", "private_action": "veto"}
+    text |= {"device_id": "d", "channel": "c", "artifact": "onnx", "private_action": "veto", "metered": "on"}
+    text |= {"sync_windows": "1:00-2:00", "payload": "original", "payload_max_side": "0", "kiosk_host": "::1"}
+    text |= {"outbox_max_bytes": "1000000"}
     names = [field.name for field in dataclasses.fields(AgentSettings)]
     found = load(environment={f"EDGELOOP_{name.upper()}": text.get(name, "7") for name in names})
     changed = [name for name in names if getattr(found, name) != getattr(AgentSettings(home=Path("x")), name)]
     assert changed == names
-    assert found.source == Path("/s")
+    assert found.source == "/s"
     assert found.exit_when_drained is True
 
 
@@ -48,8 +51,19 @@ def test_settings_are_frozen():
         ('[device]\nhome="x"\nfps = "fast"\n', "setting 'fps': could not convert string to float"),
         ('[device]\nhome="x"\nthreads = 1.5\n', "setting 'threads': expected int, found 1.5"),
         ('[device]\nhome="x"\nthreads = true\n', "setting 'threads': expected int, found True"),
+        (
+            '[device]\nhome="x"\nsync_windows = "at night"\n',
+            "'at night' is no span of the day (write it as 22:00-06:00)",
+        ),
+        ('[device]\nhome="x"\npayload_quality = 100\n', "setting 'payload_quality' must be at most 95, found 100"),
+        ('[device]\nhome="x"\npayload_max_side = 8\n', "setting 'payload_max_side' must be 0 or at least 32, found 8"),
+        (
+            '[device]\nhome="x"\noutbox_max_bytes = 10\n',
+            "setting 'outbox_max_bytes' must be at least 1000000, found 10",
+        ),
+        ('[device]\nhome="x"\nkiosk_port = 70000\n', "setting 'kiosk_port' must be at most 65535, found 70000"),
         ('[device]\nhome="x"\nserver = 3\n', "setting 'server': expected str, found 3"),
-        ('[device]\nhome="x"\nsource = 3\n', "setting 'source': expected Path, found 3"),
+        ('[device]\nhome="x"\nsource = 3\n', "setting 'source': expected str, found 3"),
         ('[device]\nhome="x"\nexit_when_drained = "maybe"\n', "expected true or false, found 'maybe'"),
         ('[device]\nhome="x"\nthreads = 0\n', "setting 'threads' must be at least 1"),
         ('[device]\nhome="x"\nfps = -1\n', "setting 'fps' must be 0 or more"),
@@ -107,3 +121,21 @@ def test_a_relative_cache_is_relative_to_here(monkeypatch, tmp_path):
 def test_no_home_for_the_cache_is_said():
     with pytest.raises(UsageError, match="EDGELOOP_CACHE"):
         cache_home({})
+
+
+def test_a_token_is_not_shown():
+    assert "geheim" not in repr(AgentSettings(home=Path("x"), kiosk_token="geheim"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, ("", 0.0)),
+        ({"NOTIFY_SOCKET": "/run/n", "WATCHDOG_USEC": "30000000"}, ("/run/n", 30.0)),
+        ({"NOTIFY_SOCKET": "@n", "WATCHDOG_USEC": "1000", "WATCHDOG_PID": str(os.getpid())}, ("@n", 0.001)),
+        ({"NOTIFY_SOCKET": "/run/n", "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}, ("/run/n", 0.0)),
+        ({"WATCHDOG_USEC": "soon"}, ("", 0.0)),
+    ],
+)
+def test_what_systemd_says(environment, expected):
+    assert watchdog_told(environment) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,12 +15,13 @@ from loopback_server import RunningServer, Trouble, loopback_server
 from sample_values import make_sample, sample_of
 
 from edge.errors import RefusedError, RoadError, StorageError
-from edge.outbox.base import EntryState, Sample, SampleOutbox
+from edge.outbox.base import AuditAction, EntryState, Sample, SampleOutbox
 from edge.outbox.memory import MemoryOutbox
 from edge.outbox.sqlite import SqliteOutbox
 from edge.sync.grpc_transport import GrpcTransport
 from edge.sync.types import OfferReply, Receipt, ReceiptStatus, SampleOffer
 from edge.sync.uploader import RECEIPTS_AT_ONCE, DrainResult, drain
+from edge.types import Feedback, FeedbackKind
 from edge.wire import limits
 
 
@@ -375,3 +377,105 @@ def lingering(before: set[threading.Thread]) -> list[str]:
     """Threads of a push: the one that watches it, and those of grpc, which feed it and wait for it."""
     names = [thread.name for thread in threading.enumerate() if thread not in before]
     return [name for name in names if "patience" in name or "(_run)" in name]
+
+
+ANSWER = Feedback(kind=FeedbackKind.CORRECTED, label="tea", who="ann", at=5.0)
+
+
+def test_answers_follow_their_samples_in_the_same_round(
+    server: RunningServer, transport: GrpcTransport, outbox: SampleOutbox
+) -> None:
+    samples = keep(outbox, 3)
+    outbox.put_answer(samples[1].digest, ANSWER, now=1.0)
+    outbox.put_answer("a" * 64, ANSWER, now=1.0)
+    result = drain(outbox, transport, now=time.time)
+    assert result == DrainResult(sent=3, bytes_sent=1500, answers=2)
+    assert server.state.feedback == [(samples[1].digest, ANSWER), ("a" * 64, ANSWER)]
+    assert drain(outbox, transport, now=time.time) == DrainResult()
+    assert len(server.state.feedback) == 2
+
+
+def test_an_answer_waits_while_its_sample_is_refused(
+    server: RunningServer, transport: GrpcTransport, outbox: SampleOutbox
+) -> None:
+    (sample,) = keep(outbox, 1)
+    outbox.put_answer(sample.digest, ANSWER, now=1.0)
+    server.state.refused = {sample.digest: "not a picture"}
+    assert drain(outbox, transport, now=time.time) == DrainResult(refused=1)
+    assert server.state.feedback == []
+    assert outbox.stats().answers == 1
+
+
+def test_many_answers_go_in_batches(server: RunningServer, transport: GrpcTransport, outbox: SampleOutbox) -> None:
+    for number in range(7):
+        outbox.put_answer(f"{number:064x}", ANSWER, now=1.0)
+    assert drain(outbox, transport, now=time.time, batch=3).answers == 7
+    assert [digest for digest, _ in server.state.feedback] == [f"{number:064x}" for number in range(7)]
+
+
+class BreakingRoad(GrpcTransport):
+    """Breaks at the second answer, once."""
+
+    num_told = 0
+
+    def annotate(self, digest: str, feedback: Feedback) -> None:
+        self.num_told += 1
+        if self.num_told == 2:
+            raise RoadError("the road broke")
+        super().annotate(digest, feedback)
+
+
+def test_answers_stay_when_the_road_fails(server: RunningServer, outbox: SampleOutbox) -> None:
+    for number in range(3):
+        outbox.put_answer(f"{number:064x}", ANSWER, now=1.0)
+    with closing(BreakingRoad(server.target, timeout_s=5)) as road:
+        with pytest.raises(RoadError):
+            drain(outbox, road, now=time.time)
+        assert [one.digest for one in outbox.waiting_answers(limit=9)] == [f"{number:064x}" for number in (1, 2)]
+        assert drain(outbox, road, now=time.time) == DrainResult(answers=2)
+    assert [digest for digest, _ in server.state.feedback] == [f"{number:064x}" for number in range(3)]
+
+
+def test_an_answer_that_is_refused_is_forgotten_and_written_down(
+    server: RunningServer, transport: GrpcTransport, outbox: SampleOutbox
+) -> None:
+    for number in range(2):
+        outbox.put_answer(f"{number:064x}", ANSWER, now=1.0)
+    server.state.troubles["Annotate"] = [Trouble(grpc.StatusCode.NOT_FOUND)]
+    assert drain(outbox, transport, now=lambda: 9.0) == DrainResult(answers=1)
+    assert outbox.stats().answers == 0
+    (row,) = outbox.audit(limit=9)
+    assert (row.at, row.action, row.digest) == (9.0, AuditAction.REFUSED, "0" * 64)
+    assert "tea" in row.detail
+
+
+def test_an_answer_that_no_server_could_take_does_not_block_the_others(
+    server: RunningServer, transport: GrpcTransport, outbox: SampleOutbox
+) -> None:
+    outbox.put_answer("a" * 64, dataclasses.replace(ANSWER, who="x" * 10_000), now=1.0)
+    outbox.put_answer("b" * 64, ANSWER, now=1.0)
+    assert drain(outbox, transport, now=time.time) == DrainResult(answers=1)
+    assert outbox.audit(limit=1)[0].digest == "a" * 64
+
+
+def test_a_device_that_is_not_welcome_forgets_no_answer(
+    server: RunningServer, transport: GrpcTransport, outbox: SampleOutbox
+) -> None:
+    """A refusal that is about the device says nothing about the answer."""
+    outbox.put_answer("a" * 64, ANSWER, now=1.0)
+    for method in ("Annotate", "Offer"):
+        server.state.troubles[method] = [Trouble(grpc.StatusCode.PERMISSION_DENIED)]
+    with pytest.raises(RefusedError):
+        drain(outbox, transport, now=time.time)
+    assert outbox.stats().answers == 1
+    assert outbox.audit(limit=9) == ()
+
+
+def test_a_server_that_asks_to_wait_gets_no_answers(
+    server: RunningServer, transport: GrpcTransport, outbox: SampleOutbox
+) -> None:
+    keep(outbox, 2)
+    outbox.put_answer("a" * 64, ANSWER, now=1.0)
+    server.state.retry_after_s = 7.0
+    assert drain(outbox, transport, now=time.time) == DrainResult(sent=2, bytes_sent=1000, retry_after_s=7.0)
+    assert outbox.stats().answers == 1

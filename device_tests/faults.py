@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from device_tests.child import run_child
 from device_tests.hostile import ODD_PICTURES, OddPicture
+from device_tests.outbox_faults import outbox_checks
 from device_tests.plan import (
     OWN_BUNDLES,
     TINY_BUNDLE,
@@ -29,7 +30,7 @@ FLIPPED_PLACES = 12
 
 
 def fault_checks(plan: Plan) -> Iterator[Check]:
-    """One check for each odd picture, each kind of damage, each missing library, and the full disk."""
+    """One check for each odd picture, each kind of damage, each missing library, the full disk and the outbox."""
     for picture in ODD_PICTURES:
         yield _check(f"picture {picture.name}", partial(_check_picture, picture))
     yield _check("picture no-such-file.jpg", partial(_check_path, "missing"))
@@ -42,6 +43,7 @@ def fault_checks(plan: Plan) -> Iterator[Check]:
     for runtime in ("tflite", "onnx"):
         yield _check(f"no runtime for {runtime}", partial(_in_child, plan, "missing-runtime", runtime))
     yield _check("full disk", partial(_in_child, plan, "full-disk"))
+    yield from outbox_checks(plan)
 
 
 def refused(action: Callable[[], object], kind: type[EdgeloopError] = EdgeloopError) -> str:

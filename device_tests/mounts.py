@@ -13,6 +13,8 @@ from pathlib import Path
 from device_tests.plan import SkippedError
 
 _NEW_MOUNTS = 0x20000  # CLONE_NEWNS
+_READ_ONLY = 0x1
+_REMOUNT = 0x20
 _BIND = 0x1000
 _RECURSIVE = 0x4000
 _PRIVATE = 0x40000
@@ -39,6 +41,15 @@ def mount_tmpfs(folder: Path, *, size_bytes: int) -> None:
         SkippedError: It cannot be mounted here.
     """
     _mount("tmpfs", folder, "tmpfs", 0, f"size={size_bytes}")
+
+
+def turn_read_only(folder: Path, is_read_only: bool) -> None:
+    """Lets nobody write to a small disk, or lets them again; no file on it may be open for writing.
+
+    Raises:
+        SkippedError: It cannot be done here.
+    """
+    _mount("tmpfs", folder, "tmpfs", _REMOUNT | (_READ_ONLY if is_read_only else 0), "")
 
 
 def unmount(folder: Path) -> None:

@@ -19,6 +19,7 @@ from device_tests.child import SKIPPED
 from device_tests.faults import refused
 from device_tests.mounts import leave_shared_mounts, mount_tmpfs, unmount
 from device_tests.plan import TINY_BUNDLE, MismatchError, SkippedError
+from device_tests.samples import make_sample
 from edge import jsonvalue
 from edge.bundle.archive import unpack
 from edge.bundle.manifest import MANIFEST_NAME, FileEntry
@@ -94,41 +95,21 @@ def _fill_outbox(path: Path) -> tuple[int, str]:
     from edge.outbox.sqlite import SqliteOutbox
 
     outbox = SqliteOutbox(path)
-    payloads: list[bytes] = []
+    samples: list[Sample] = []
 
     def fill() -> None:
         while True:
-            payloads.append(len(payloads).to_bytes(4, "big") * 8192)
-            outbox.put(_sample(payloads[-1]), now=float(len(payloads)))
+            samples.append(make_sample(len(samples), size_bytes=32_768))
+            outbox.put(samples[-1], now=float(len(samples)))
 
     line = refused(fill, StorageError)
     kept = {entry.digest for entry in outbox.entries()}
-    if kept != {hashlib.sha256(payload).hexdigest() for payload in payloads[:-1]}:
-        raise SystemExit(f"the outbox holds {len(kept)} of {len(payloads) - 1} samples")
-    if any(outbox.payload(hashlib.sha256(payload).hexdigest()) != payload for payload in payloads[:-1]):
+    if kept != {sample.digest for sample in samples[:-1]}:
+        raise SystemExit(f"the outbox holds {len(kept)} of {len(samples) - 1} samples")
+    if any(outbox.payload(sample.digest) != sample.payload for sample in samples[:-1]):
         raise SystemExit("the outbox gives back other bytes than it took")
     outbox.close()
     return len(kept), line
-
-
-def _sample(payload: bytes) -> Sample:
-    from edge.outbox.base import Sample, SampleMetadata
-    from edge.types import KeepReason, Outcome
-
-    metadata = SampleMetadata(
-        device_id="device-tests",
-        captured_at=1.7e9,
-        source="device_tests",
-        prediction_id="0" * 12 + "-" + "0" * 12,
-        bundle_digest="0" * 64,
-        label="red",
-        confidence=0.5,
-        margin=0.1,
-        outcome=Outcome.CONFIRM,
-        reason=KeepReason.LOW_CONFIDENCE,
-        value=0.5,
-    )
-    return Sample(digest=hashlib.sha256(payload).hexdigest(), payload=payload, metadata=metadata)
 
 
 def _fill_up(path: Path) -> None:

@@ -352,8 +352,11 @@ class Agent:
             return
         self._phase = "draining"
         self._link.wake()
-        while self._outbox.stats().pending > 0 and not self._wait(_SLICE_S):
+        while self._has_something_to_send() and not self._wait(_SLICE_S):
             continue
+
+    def _has_something_to_send(self) -> bool:
+        return self._outbox.stats().pending > 0 or bool(self._outbox.waiting_answers(limit=1))
 
     def _begin_stop(self) -> None:
         self._phase = "stopped"

@@ -6,6 +6,7 @@ stopping the device.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -60,10 +61,11 @@ class Journal:
         self._torn = written < len(data)
 
     def _rotate(self) -> None:
+        with contextlib.suppress(FileNotFoundError):  # moved by a rotation that then failed
+            os.replace(self._path, self._path.with_name(f"{self._path.stem}.1{self._path.suffix}"))
+        fresh = self._path.open("ab", buffering=0)
         self._file.close()
-        os.replace(self._path, self._path.with_name(f"{self._path.stem}.1{self._path.suffix}"))
-        self._file = self._path.open("ab", buffering=0)
-        self._torn = False
+        self._file, self._torn = fresh, False
 
 
 def prediction_line(

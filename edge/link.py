@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edge import __version__
 from edge.background import lower_priority
-from edge.errors import EdgeloopError, MissingExtraError, RoadError, UsageError
+from edge.errors import EdgeloopError, MissingExtraError, RoadError, StorageError, UsageError
 from edge.outbox.base import EntryState, SampleOutbox
 from edge.settings import AgentSettings
 from edge.sync import backoff
@@ -109,7 +109,11 @@ class Link:
             MissingExtraError: A library is missing.
         """
         try:
-            wait_s = self._drain()
+            try:
+                wait_s = self._drain()
+            except StorageError:
+                self._check_in()  # of a device whose disk is full or failing the server must hear above all
+                raise
             self._check_in()
             self._update()
         except (UsageError, MissingExtraError):

@@ -93,7 +93,7 @@ class AgentSettings:
         kiosk_port: Port of the local HTTP API and page, 0 for none.
         kiosk_host: Address it listens on.
         kiosk_token: What callers must show where that is not this very machine.
-        kiosk_per_minute: Requests a minute from one caller.
+        kiosk_per_minute: POST requests a minute from one caller; of GET requests ten times as many.
         private_labels: Classes of things that nobody may see, separated by commas; empty for none.
         private_action: What becomes of a sample that shows one: `blur` their boxes, or `veto` the sample.
     """

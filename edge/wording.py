@@ -111,8 +111,8 @@ def prediction_line(name: str, inference: Inference) -> str:
 def prediction_json(name: str, inference: Inference, *, model_version: str = "") -> Json:
     """One answer for scripts, with the field names of the HTTP contract.
 
-    `predicted_class` is the best class; of a picture with several things in it that of the least sure one, empty where
-    there is none. Fields that another kind of answer has are empty. Boxes are left, top, right, bottom in pixels of the
+    `predicted_class` is the best class; of a picture with several things in it that of the least sure one; empty where
+    there is none, and where the outcome is UNKNOWN. Fields that another kind of answer has are empty. Boxes are left, top, right, bottom in pixels of the
     upright picture.
 
     Args:
@@ -124,13 +124,13 @@ def prediction_json(name: str, inference: Inference, *, model_version: str = "")
     return {
         "source": name,
         "success": True,
-        "predicted_class": prediction.headline.label,
+        "predicted_class": "" if inference.decision.outcome is Outcome.UNKNOWN else prediction.headline.label,
         "confidence": inference.decision.confidence,
         "probabilities": _probabilities(prediction),
         "attributes": _attributes(prediction),
         "similarities": _similarities(prediction),
         "detections": _detections(prediction),
-        "counts": dict(counted(prediction)),
+        "counts": _counts(prediction),
         "text": prediction.text if isinstance(prediction, Text) else "",
         "outcome": inference.decision.outcome.value,
         "reason": inference.decision.reason.value,
@@ -143,6 +143,14 @@ def prediction_json(name: str, inference: Inference, *, model_version: str = "")
         "artifact": inference.artifact,
         "error_message": "",
     }
+
+
+def _counts(prediction: Prediction) -> dict[str, Json]:
+    """Label to number; things that nobody knows join a class that is itself called `unknown`."""
+    numbers: Counter[str] = Counter()
+    for label, number in counted(prediction):
+        numbers[label] += number
+    return dict(numbers)
 
 
 def failure_json(name: str, message: str, *, model_version: str = "") -> Json:

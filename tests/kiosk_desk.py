@@ -79,6 +79,7 @@ class SmallDesk:
         if isinstance(self.fails, EdgeloopError):
             raise self.fails
         digest = self._keep(answer.frame, answer.inference)
+        self.outbox.put_answer(digest, feedback, now=feedback.at)
         self.answers.append((digest, feedback))
         return digest
 

@@ -36,8 +36,8 @@ class ServerState:
     """What the server has, and what it shall do wrong.
 
     `troubles` maps a call's name to what its next calls do. `cut_after_chunks` breaks the next push after so many
-    pieces. `silent` makes pushes and fetches hang. `gone` fails every call. `stored_times` counts how often each digest was
-    stored.
+    pieces. `silent` makes pushes and fetches hang. `gone` fails every call. `stored_times` counts how often each digest
+    was stored.
     """
 
     stored: dict[str, bytes] = field(default_factory=dict)
@@ -171,19 +171,21 @@ class RunningServer:
         self.server.stop(0).wait(10)
 
 
-def start_server(state: ServerState, *, key_and_certificate: tuple[Path, Path] | None = None) -> RunningServer:
+def start_server(
+    state: ServerState, *, key_and_certificate: tuple[Path, Path] | None = None, host: str = "127.0.0.1"
+) -> RunningServer:
     server = grpc.server(futures.ThreadPoolExecutor(8))
     stubs.add_SamplesServicer_to_server(Samples(state), server)
     stubs.add_FleetServicer_to_server(Fleet(state), server)
     stubs.add_UpdatesServicer_to_server(Updates(state), server)
-    address = "127.0.0.1:0"
+    address = f"{host}:0"
     if key_and_certificate is None:
         bound = server.add_insecure_port(address)
     else:
         pair = tuple(path.read_bytes() for path in key_and_certificate)
         bound = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
     server.start()
-    return RunningServer(target=f"127.0.0.1:{bound}", state=state, server=server)
+    return RunningServer(target=f"{host}:{bound}", state=state, server=server)
 
 
 @contextlib.contextmanager

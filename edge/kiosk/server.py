@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 BACKLOG = 64
 CLERKS = 2
 _START_S = 10.0
+# Seconds that requests may take to end, out of the second that `stop` has.
+_GRACE_S = 0.5
 _NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "fastapi_offline")
 
 
@@ -208,11 +210,6 @@ def _make_server(app: Any, options: KioskOptions, started: threading.Event) -> u
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=_grace_s(),  # type: ignore[arg-type]
+        timeout_graceful_shutdown=_GRACE_S,  # type: ignore[arg-type]
     )
     return Server(config)
-
-
-def _grace_s() -> float:
-    """Seconds that requests may take to end, out of the second that `stop` has."""
-    return 0.5

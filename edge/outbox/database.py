@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,19 +21,17 @@ PAGE_BYTES = 4_096
 BUSY_TIMEOUT_MS = 5_000
 WAL_BYTES = 4 * 1024 * 1024
 """The log beside the file is written back at the latest when it has grown to this, and cut to it afterwards."""
-IDLE_WAL_BYTES = 3 * 1024 * 1024
+IDLE_WAL_BYTES = 3_584 * 1024
 """Written back from here on when there is time: earlier means more flushes a sample, later means a put has to do it."""
 
-_OVERHEAD_PAGES = 6
-"""Pages that a change writes besides the payloads: about one a table or index."""
 _DAMAGE = (
     "SQLITE_CORRUPT",
     "SQLITE_NOTADB",
-    "SQLITE_ERROR",
     "SQLITE_CONSTRAINT_PRIMARYKEY",
     "SQLITE_CONSTRAINT_UNIQUE",
 )
-"""SQLITE_ERROR is what a missing table or index is answered with: the statements themselves are sound."""
+_MISSING = ("no such table", "no such index", "no such column", "has no column", "no query solution")
+"""What SQLITE_ERROR says when a table is not what the schema says: the statements themselves are sound."""
 _ANSWERS = {
     "SQLITE_FULL": ("no space left on the disk", "free some space and run the same command again"),
     "SQLITE_READONLY": ("it is read-only", "remount the disk for writing, or check the permissions"),
@@ -60,7 +59,6 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._logged_bytes = 0
         try:
             self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self.connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
@@ -82,36 +80,44 @@ class Database:
                 raise storage_error(self.path, cause) from cause
 
     @contextlib.contextmanager
-    def transaction(self, point: str, *, size_bytes: int = 0) -> Iterator[sqlite3.Connection]:
+    def transaction(self, point: str) -> Iterator[sqlite3.Connection]:
         """One durable write: all of the block or nothing of it.
 
         Args:
             point: Its name for `durable.reached`, after `outbox.`.
-            size_bytes: Payload bytes in it.
         """
         with self.reading() as db:
             durable.reached(f"outbox.{point}:before")
-            db.execute("BEGIN IMMEDIATE")
             try:
+                db.execute("BEGIN IMMEDIATE")
                 yield db
                 db.execute("COMMIT")
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
-            self._logged_bytes += size_bytes + _OVERHEAD_PAGES * PAGE_BYTES
             durable.reached(f"outbox.{point}:after")
 
     def write_back(self) -> None:
         """Writes the log back when it is large enough to be worth it, so that no put has to."""
         with self.reading() as db:
-            if self._logged_bytes >= IDLE_WAL_BYTES:
+            (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
+            if _num_logged_pages(self.path) * page_bytes >= IDLE_WAL_BYTES:
                 db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                self._logged_bytes = 0
 
     def close(self) -> None:
         """Closes the connection."""
         with self.reading() as db:
             db.close()
+
+
+def _num_logged_pages(path: Path) -> int:
+    """Pages in the log that are not written back yet, out of its index: https://www.sqlite.org/walformat.html."""
+    try:
+        with path.with_name(f"{path.name}-shm").open("rb") as file:
+            index = file.read(100)
+    except OSError:
+        return 0
+    return int.from_bytes(index[16:20], sys.byteorder) - int.from_bytes(index[96:100], sys.byteorder)
 
 
 def settle(db: sqlite3.Connection) -> None:
@@ -152,41 +158,52 @@ def expect(kind: type[T], value: object) -> T:
     return value
 
 
-def give_back(path: Path, size_bytes: int) -> None:
-    """Makes a file smaller that is mostly free pages; where that cannot be done, it stays and its pages are used again.
+def has_room_for(path: Path, size_bytes: int) -> bool:
+    """Whether the disk of a file has room for so much, twice, and for the log."""
+    try:
+        return shutil.disk_usage(path.parent).free >= 2 * size_bytes + WAL_BYTES
+    except OSError as cause:
+        raise durable.storage_error(path, cause) from cause
+
+
+def give_back(path: Path) -> None:
+    """Makes a file smaller that is mostly free pages; where SQLite cannot do that, it stays, to be used again.
 
     SQLite builds a second copy for it, beside the file and not where temporary files lie, which is memory on many
     devices, and puts it in place by one transaction.
 
     Args:
         path: The file.
-        size_bytes: What is in it.
     """
-    durable.reached("outbox.give_back:before")
     folder = str(path.parent.resolve()).replace("'", "''")
-    with contextlib.suppress(sqlite3.Error, OSError):
-        if shutil.disk_usage(path.parent).free < 2 * size_bytes + WAL_BYTES:
-            return
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
-            db.execute(f"PRAGMA temp_store_directory='{folder}'")
-            db.execute("PRAGMA temp_store=FILE")
-            try:
-                db.execute("VACUUM")
-                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            finally:
-                db.execute("PRAGMA temp_store_directory=''")
+    durable.reached("outbox.give_back:before")
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(f"PRAGMA temp_store_directory='{folder}'")
+        db.execute("PRAGMA temp_store=FILE")
+        try:
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            db.execute("PRAGMA temp_store_directory=''")
     durable.reached("outbox.give_back:after")
 
 
 def storage_error(path: Path, cause: sqlite3.Error) -> StorageError:
     """What SQLite's answer means for a person, in one line."""
     name = getattr(cause, "sqlite_errorname", None) or ""
-    # Text that is no text is the one error of OperationalError that comes without a name.
-    is_unreadable = type(cause) is sqlite3.OperationalError and not name
-    kind = DamagedError if is_unreadable or name.startswith(_DAMAGE) else StorageError
+    kind = DamagedError if _is_damage(cause, name) else StorageError
     for prefix, (what, hint) in _ANSWERS.items():
         if name.startswith(prefix):
             return kind(f"outbox {path}: {what}", hint=hint)
     if kind is DamagedError:
         return DamagedError(f"outbox {path}: it is damaged: {cause}", hint="move it away; a new one is made")
     return StorageError(f"outbox {path}: {cause}", hint="check the disk")
+
+
+def _is_damage(cause: sqlite3.Error, name: str) -> bool:
+    if name.startswith(_DAMAGE):
+        return True
+    if name.startswith("SQLITE_ERROR"):
+        return any(words in str(cause) for words in _MISSING)
+    # Text that is no text is the one error of this kind that comes without a name.
+    return type(cause) is sqlite3.OperationalError and not name

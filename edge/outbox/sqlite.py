@@ -23,7 +23,7 @@ from edge.outbox.base import (
 )
 from edge.outbox.capacity import Capacity, Need, make_room, shed_rows, shed_some, used_pages
 from edge.outbox.database import WAL_BYTES as WAL_BYTES
-from edge.outbox.database import Database, expect, give_back, one_moment
+from edge.outbox.database import Database, expect, give_back, has_room_for, one_moment
 from edge.outbox.placing import PUSHED_OUT, Placed, Placing
 from edge.outbox.shedding import ANSWERED_BIT, WAITING_RANKS
 from edge.types import Feedback
@@ -83,8 +83,7 @@ class SqliteOutbox:
         """`put_many` of samples whose metadata is text already and whose state may be another."""
         if not placed:
             return ()
-        size_bytes = sum(len(one.sample.payload) for one in placed)
-        with self._database.transaction(point, size_bytes=size_bytes) as db:
+        with self._database.transaction(point) as db:
             placing = Placing(self._path, db, self._capacity, now=now)
             outcomes = [placing.place(one) for one in placed]
         return tuple(placing.final(one.sample, outcome) for one, outcome in zip(placed, outcomes, strict=True))
@@ -263,8 +262,9 @@ class SqliteOutbox:
         with self._database.reading() as db:
             (num_pages,) = db.execute("PRAGMA page_count").fetchone()
             used = used_pages(db)
-        if used <= self._capacity.max_pages < num_pages:
-            give_back(self._path, used * self._capacity.page_bytes)
+        is_worth_it = used <= self._capacity.max_pages < num_pages
+        if is_worth_it and has_room_for(self._path, used * self._capacity.page_bytes):
+            give_back(self._path)
         with self._database.reading() as db:
             # The last resort: should room be reckoned wrongly, the change fails and the file stays within its limit.
             db.execute(f"PRAGMA max_page_count={self._capacity.max_pages}").fetchall()

@@ -53,7 +53,8 @@ def recipes() -> list[Recipe]:
 
 def test_the_page_has_its_recipes() -> None:
     titles = [recipe.title for recipe in recipes()]
-    assert titles == ["A new kind of output", "A new runtime", "A new keep rule", "A new source"]
+    assert titles[:3] == ["A new kind of output", "A new runtime", "A new keep rule"]
+    assert titles[3:] == ["A new source", "A new outbox payload policy"]
 
 
 @pytest.mark.parametrize("recipe", recipes(), ids=lambda recipe: recipe.title)

@@ -11,6 +11,8 @@ import pytest
 from arm64_installation import Ran, ensure_wheels, run_commands, what_is_lacking
 from device_world import publish, root_file
 
+from edge.bundle.archive import pack
+
 EXTRAS = "device,camera,kiosk"
 SECTIONS = ("Install on a Raspberry Pi", "Install on a kiosk PC")
 # What cannot run there, by how it begins, and why.
@@ -117,8 +119,9 @@ def installed(
     (home / "pictures").mkdir(parents=True)
     for colour in ("red", "grey"):
         (home / "pictures" / f"{colour}.png").write_bytes(picture_bytes(colour))  # type: ignore[operator]
-    shutil.copy(repository / "device_tests" / "tiny_int8.edgebundle", home / "shelf.edgebundle")
-    publish(folder / "store", make_bundle(folder / "bundle"), now=1_800_000_000.0)  # type: ignore[operator]
+    bundle = make_bundle(folder / "bundle")  # type: ignore[operator]
+    pack(bundle, home / "shelf.edgebundle")
+    publish(folder / "store", bundle, now=1_800_000_000.0)
     shutil.copy(root_file(folder / "store"), home / "1.root.json")
     (home / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
     (home / "dist").mkdir()

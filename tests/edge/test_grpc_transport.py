@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import grpc
 import pytest
 from loopback_server import RunningServer, ServerState, Trouble, loopback_server, start_server
 from sample_values import make_sample, offer_of
+from tls_certificates import write_certificate
 
 from edge.errors import RefusedError, RoadError, UsageError
 from edge.outbox.base import Sample
@@ -190,29 +190,6 @@ def test_plaintext_never_leaves_this_machine(target: str) -> None:
 def test_what_is_no_address_is_said_to_be_none(target: str) -> None:
     with pytest.raises(UsageError, match="is not a server address"):
         GrpcTransport(target)
-
-
-def write_certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1: (key file, certificate file)."""
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "edgeloop test")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(now - datetime.timedelta(days=1))
-    builder = builder.not_valid_after(now + datetime.timedelta(days=1)).add_extension(names, critical=False)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    key_file, certificate_file = folder / "key.pem", folder / "certificate.pem"
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    key_file.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    certificate_file.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(pem))
-    return key_file, certificate_file
 
 
 def test_tls_with_the_right_authority_works_and_with_another_does_not(tmp_path: Path) -> None:

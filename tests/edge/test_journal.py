@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,29 @@ from edge.journal import Journal
 
 def lines(path):
     return [json.loads(line) for line in path.read_bytes().splitlines() if line]
+
+
+def test_a_failed_rotation_costs_one_line_only(tmp_path, monkeypatch):
+    path = tmp_path / "predictions.jsonl"
+    journal = Journal(path, max_bytes=40)
+    journal.append({"n": 0, "pad": "x" * 30})
+    real = Path.open
+
+    def refuse(self, *arguments, **options):
+        if self == path:
+            raise OSError(28, "No space left on device")
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    for _ in range(3):
+        with pytest.raises(StorageError, match="no space left"):
+            journal.append({"n": 1, "pad": "x" * 30})
+    monkeypatch.setattr(Path, "open", real)
+    journal.append({"n": 2, "pad": "x" * 30})
+    journal.append({"n": 3})
+    journal.close()
+    assert [line["n"] for line in lines(path)] == [3]
+    assert [line["n"] for line in lines(tmp_path / "predictions.1.jsonl")] == [2]
 
 
 def test_appends_across_openings(tmp_path):

@@ -16,6 +16,7 @@ import pytest
 from kiosk_desk import SmallDesk, caller, serving_kiosk
 from tiny_bundles import build_bundle, picture_bytes
 
+from edge.kiosk.patience import MOST_CONNECTIONS
 from edge.kiosk.server import KioskServer
 
 RED = base64.b64encode(picture_bytes("red")).decode()
@@ -242,6 +243,16 @@ def test_many_silent_connections_do_not_shut_others_out(bundle: Path) -> None:
     with serving_kiosk(bundle, head_timeout_s=0.3) as (_, server), caller(server) as client:
         silent = [connected(server) for _ in range(200)]
         until(lambda: answers(client))
+        for connection in silent:
+            connection.close()
+
+
+def test_no_more_connections_than_so_many(bundle: Path) -> None:
+    with serving_kiosk(bundle, head_timeout_s=60.0) as (_, server):
+        assert server._server is not None
+        connections = server._server.server_state.connections
+        silent = [connected(server) for _ in range(MOST_CONNECTIONS + 50)]
+        until(lambda: len(connections) == MOST_CONNECTIONS)
         for connection in silent:
             connection.close()
 

@@ -13,14 +13,16 @@ import pytest
 from sample_values import make_sample
 
 from edge import durable
-from edge.errors import StorageError
+from edge.errors import DamagedError, StorageError
 from edge.outbox import schema
 from edge.outbox.base import EntryState
 from edge.outbox.database import PAGE_BYTES
 from edge.outbox.schema import SCHEMA_VERSION
 from edge.outbox.sqlite import SqliteOutbox
+from edge.types import Feedback, FeedbackKind
 
 TESTS = Path(__file__).resolve().parents[1]
+ANSWER = Feedback(kind=FeedbackKind.CONFIRMED, label="tea", who="ann", at=1.0)
 
 
 def pragma(path: Path, name: str) -> object:
@@ -80,11 +82,54 @@ def test_every_change_reports_its_durable_writes(tmp_path: Path) -> None:
         outbox.release((digest,))
         outbox.park(digest, reason="")
         outbox.mark_sent((digest,), now=1.0)
+        outbox.put_many([make_sample(2), make_sample(3)], now=1.0)
+        outbox.put_answer(digest, ANSWER, now=1.0)
+        outbox.answers_sent((1,))
+        outbox.refuse_answer(1, reason="", now=1.0)
+        outbox.release_all()
+        outbox.maintain()
         outbox.close()
     finally:
         durable.observe(None)
     changes = ("create", "put", "claim", "release", "park", "mark_sent")
+    changes += ("put", "put_answer", "answers_sent", "refuse_answer", "release")
     assert points == [f"outbox.{change}:{moment}" for change in changes for moment in ("before", "after")]
+
+
+def test_an_idle_moment_is_used_to_write_the_log_back(tmp_path: Path) -> None:
+    """So that no put has to: it would take as long as many."""
+    path = tmp_path / "outbox.sqlite"
+    outbox = SqliteOutbox(path)
+    for number in range(20):
+        outbox.put(make_sample(number, size_bytes=100_000), now=1.0)
+    outbox.maintain()
+    assert path.stat().st_size < 500_000, "too early: it would cost flushes"
+    outbox.put_many([make_sample(number, size_bytes=100_000) for number in range(100, 112)], now=1.0)
+    assert path.stat().st_size < 500_000
+    outbox.maintain()
+    assert path.stat().st_size > 3_200_000
+    outbox.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE entries SET value = 'high'",
+        "UPDATE entries SET size_bytes = 'big'",
+        "UPDATE entries SET metadata = x'00'",
+        "UPDATE entries SET metadata = cast(x'ff00fe' AS TEXT)",
+        "DROP INDEX entries_by_rank",
+    ],
+)
+def test_what_was_never_written_is_damage(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "outbox.sqlite"
+    outbox = SqliteOutbox(path)
+    outbox.put(make_sample(1), now=1.0)
+    with sqlite3.connect(path) as db:
+        db.execute(damage)
+    with pytest.raises(DamagedError):
+        outbox.claim(limit=1, now=2.0, lease_s=9.0)
+    outbox.close()
 
 
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the fault tests share: a signed release, a server that has it, a camera, and a device that is never left over."""
+"""What the fault tests share: a signed release, a server that has it, a camera, a device that is never left over."""
 
 from __future__ import annotations
 

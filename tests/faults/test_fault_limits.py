@@ -24,7 +24,6 @@ NUM_SAMPLES = 1000
 pytestmark = pytest.mark.faults
 
 
-
 def joining(procs: Path) -> tuple[str, ...]:
     """Words before a command that runs it in a control group."""
     return ("sh", "-c", 'echo $$ > "$0" && exec "$@"', str(procs))

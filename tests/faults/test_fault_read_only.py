@@ -80,7 +80,9 @@ def test_a_home_that_is_read_only_from_the_start_is_one_clear_error(
         run = start(disk.folder / "home", live)
         assert run.wait() == 1
         assert len(run.said) == 1
-        assert run.said[0].startswith(f"edgeloop: error: cannot write {disk.folder}/home/agent.lock: read-only file system")
+        assert run.said[0].startswith(
+            f"edgeloop: error: cannot write {disk.folder}/home/agent.lock: read-only file system"
+        )
 
 
 def is_about_the_disk(line: str) -> bool:

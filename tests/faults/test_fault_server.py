@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from device_runs import PATIENCE_S, DeviceRun
 from device_world import RepositoryRoad, root_file
-from loopback_server import ServerState
+from loopback_server import ServerState, Trouble
 
 from edge.agent import Agent
 from edge.outbox.base import AuditAction
@@ -22,7 +23,7 @@ from edge.outbox.sqlite import SqliteOutbox
 from edge.settings import AgentSettings
 from edge.sources.base import Pace, SourceOptions
 from edge.status import read_status
-from edge.types import Frame
+from edge.types import Feedback, FeedbackKind, Frame
 from edge.update.trust import TrustStore
 
 DAY_S = 86_400.0
@@ -174,3 +175,22 @@ def test_the_device_outlives_a_server_that_was_gone(
     assert run.notes.acknowledged <= set(state.stored) | waiting | shed
     assert not set(state.stored) & (shed - run.notes.acknowledged)
     assert set(state.stored_times.values()) == {1}
+
+
+def test_the_end_waits_for_people_s_answers_too(
+    tmp_path: Path,
+    start: Callable[..., DeviceRun],
+    state: ServerState,
+    release: Path,
+    picture_bytes: Callable[..., bytes],
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "red.png").write_bytes(picture_bytes("red"))
+    feedback = Feedback(kind=FeedbackKind.CONFIRMED, label="red", who="ann", at=1.0)
+    with contextlib.closing(SqliteOutbox(tmp_path / "home" / "outbox.sqlite")) as outbox:
+        outbox.put_answer("1" * 64, feedback, now=1.0)
+    state.troubles["Annotate"] = [Trouble(grpc.StatusCode.UNAVAILABLE)] * 5
+    bundle = ("--bundle", release.with_name("bundle"), "--allow-unsigned")
+    run = start(tmp_path / "home", tmp_path / "pictures", "--passes", 1, "--exit-when-drained", *bundle)
+    assert run.wait() == 0
+    assert state.feedback == [("1" * 64, feedback)]

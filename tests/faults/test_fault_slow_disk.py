@@ -89,14 +89,15 @@ def test_a_write_that_does_not_come_back_holds_up_no_frame(
 
 
 @pytest.mark.faults
+@pytest.mark.xfail(reason="the thread that answers frames writes predictions.jsonl itself", strict=True)
 def test_a_disk_that_stands_still_holds_up_no_frame(
     tmp_path: Path, start: Callable[..., DeviceRun], live: str, state: ServerState
 ) -> None:
     with new_disk(tmp_path / "slow") as disk:
         run = start(disk.folder / "home", live)
-        run.until(lambda: len(state.stored) >= FEW, "some samples on the server")
+        run.until(lambda: len(state.stored) >= 2 * FEW, "some samples on the server")
         with disk.frozen():
-            run.answer_more(3 * FEW, timeout_s=8)
+            run.answer_more(3 * FEW, timeout_s=5)
         handed = set(run.notes.digests("handed"))
         run.until(lambda: handed <= set(state.stored), "all has arrived")
         assert run.stop() == 0

@@ -112,8 +112,8 @@ def prediction_json(name: str, inference: Inference, *, model_version: str = "")
     """One answer for scripts, with the field names of the HTTP contract.
 
     `predicted_class` is the best class; of a picture with several things in it that of the least sure one; empty where
-    there is none, and where the outcome is UNKNOWN. Fields that another kind of answer has are empty. Boxes are left, top, right, bottom in pixels of the
-    upright picture.
+    there is none, and where the outcome is UNKNOWN. Fields that another kind of answer has are empty. Boxes are left,
+    top, right, bottom in pixels of the upright picture.
 
     Args:
         name: Of the picture.

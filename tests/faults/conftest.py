@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import network_camera
 import pytest
 from device_runs import DeviceRun
 from device_world import publish, root_file
 from loopback_server import RunningServer, ServerState, loopback_server
 from network_camera import CameraScript, NetworkCamera, http_camera
+from numbered_pictures import HEIGHT, numbered
+from PIL import Image
 from released_files import files_of
 
 from edge.bundle.manifest import KeepPolicy
+
+
+def unlike_all_others(number: int) -> bytes:
+    """A picture with the lower eight bits of its number in the upper half, and the next eight below."""
+    picture = numbered(number)
+    picture[HEIGHT // 2 :] = numbered(number >> 8)[HEIGHT // 2 :]
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=90)
+    return file.getvalue()
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +53,10 @@ def state(server: RunningServer) -> ServerState:
 
 
 @pytest.fixture
-def camera() -> Iterator[NetworkCamera]:
-    """Ten numbered pictures a second, by Motion JPEG over HTTP."""
+def camera(monkeypatch: pytest.MonkeyPatch) -> Iterator[NetworkCamera]:
+    """Ten pictures a second, no two of them alike, by Motion JPEG over HTTP."""
     pytest.importorskip("cv2", reason="no OpenCV here (extra camera)")
+    monkeypatch.setattr(network_camera, "jpeg", unlike_all_others)
     with http_camera(CameraScript(interval_s=0.1)) as running:
         yield running
 

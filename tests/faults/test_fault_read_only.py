@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from device_runs import DeviceRun
-from loop_disks import mounted, new_disk, repair
+from loop_disks import LoopDisk, mounted, new_disk, repair
 from loopback_server import ServerState
 from sample_values import make_sample
 
@@ -23,25 +23,23 @@ pytestmark = pytest.mark.faults
 
 def test_the_outbox_says_so_and_has_everything_afterwards(tmp_path: Path) -> None:
     samples = [make_sample(number, size_bytes=3000) for number in range(8)]
-    with new_disk(tmp_path / "bad", options=ON_DAMAGE) as disk:
-        with contextlib.closing(SqliteOutbox(disk.folder / "outbox.sqlite")) as outbox:
-            for sample in samples:
-                assert outbox.put(sample, now=1.0)
-            disk.turn_read_only()
-            with pytest.raises(StorageError, match=r"outbox\.sqlite: ") as caught:
-                outbox.put(make_sample(99), now=2.0)
-            assert "\n" not in str(caught.value)
-            assert caught.value.hint
-            with pytest.raises(StorageError):
-                outbox.claim(limit=4, now=2.0, lease_s=60)
-            # Reading goes on.
-            assert len(outbox.entries()) == len(samples)
-            assert all(outbox.payload(sample.digest) == sample.payload for sample in samples)
+    with new_disk(tmp_path / "bad", options=ON_DAMAGE) as disk, opened(disk) as outbox:
+        for sample in samples:
+            assert outbox.put(sample, now=1.0)
+        disk.turn_read_only()
+        with pytest.raises(StorageError, match=r"outbox\.sqlite: ") as caught:
+            outbox.put(make_sample(99), now=2.0)
+        assert "\n" not in str(caught.value)
+        assert caught.value.hint
+        with pytest.raises(StorageError):
+            outbox.claim(limit=4, now=2.0, lease_s=60)
+        # Reading goes on.
+        assert len(outbox.entries()) == len(samples)
+        assert all(outbox.payload(sample.digest) == sample.payload for sample in samples)
     repair(disk.image)
-    with mounted(disk.image, tmp_path / "again") as disk:
-        with contextlib.closing(SqliteOutbox(disk.folder / "outbox.sqlite")) as outbox:
-            assert {entry.digest for entry in outbox.entries()} == {sample.digest for sample in samples}
-            assert outbox.put(make_sample(99), now=3.0)
+    with mounted(disk.image, tmp_path / "again") as disk, opened(disk) as outbox:
+        assert {entry.digest for entry in outbox.entries()} == {sample.digest for sample in samples}
+        assert outbox.put(make_sample(99), now=3.0)
 
 
 def test_the_agent_answers_on_and_after_a_restart_all_arrives(
@@ -80,9 +78,12 @@ def test_a_home_that_is_read_only_from_the_start_is_one_clear_error(
         run = start(disk.folder / "home", live)
         assert run.wait() == 1
         assert len(run.said) == 1
-        assert run.said[0].startswith(
-            f"edgeloop: error: cannot write {disk.folder}/home/agent.lock: read-only file system"
-        )
+        lock = disk.folder / "home" / "agent.lock"
+        assert run.said[0].startswith(f"edgeloop: error: cannot write {lock}: read-only file system")
+
+
+def opened(disk: LoopDisk) -> contextlib.closing[SqliteOutbox]:
+    return contextlib.closing(SqliteOutbox(disk.folder / "outbox.sqlite"))
 
 
 def is_about_the_disk(line: str) -> bool:

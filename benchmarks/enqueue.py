@@ -37,6 +37,8 @@ _NAMES = {
     "files": "a file a sample, renamed",
     "sqlite": "SQLite as it comes",
 }
+# Enough that opening the file, a dozen flushes, does not count.
+_TRACED = 2_000
 _CALLS = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*\b(?:fsync|fdatasync)$", re.MULTILINE)
 
 
@@ -67,7 +69,7 @@ def measure(folder: Path, *, samples: int, rounds: int) -> list[Row]:
     for _ in range(rounds):
         for way in WAYS:
             runs[way].append(json.loads(_run(way, folder, samples)))
-    found = {way: _way(way, runs[way], samples, _flushes(way, folder, samples)) for way in WAYS}
+    found = {way: _way(way, runs[way], samples, _flushes(way, folder)) for way in WAYS}
     return _rows(found)
 
 
@@ -80,13 +82,13 @@ def _run(way: str, folder: Path, samples: int, *, tracer: tuple[str, ...] = ()) 
         return done.stdout
 
 
-def _flushes(way: str, folder: Path, samples: int) -> float | None:
+def _flushes(way: str, folder: Path) -> float | None:
     if shutil.which("strace") is None:
         return None
     with tempfile.NamedTemporaryFile("r", dir=folder) as counts:
         tracer = ("strace", "-f", "-qq", "-c", "-e", "trace=fsync,fdatasync", "-o", counts.name)
-        _run(way, folder, samples, tracer=tracer)
-        return sum(int(number) for number in _CALLS.findall(counts.read())) / samples
+        _run(way, folder, _TRACED, tracer=tracer)
+        return sum(int(number) for number in _CALLS.findall(counts.read())) / _TRACED
 
 
 def _way(way: str, runs: list[dict[str, list[float]]], samples: int, flushes: float | None) -> Way:

@@ -23,7 +23,7 @@ from edge.home import DeviceHome
 from edge.journal import Journal
 from edge.keeper import Keeper, limits_of
 from edge.kiosk.desk import Watching
-from edge.link import Link, LinkParts, release_claims
+from edge.link import Link, LinkParts
 from edge.outbox.recovering import RecoveringOutbox
 from edge.reporter import Reporter
 from edge.settings import AgentSettings
@@ -137,7 +137,7 @@ class Agent:
             self._home.outbox, limits=limits_of(settings), report=self._report_failure, clock=self._clock
         )
         stack.callback(self._outbox.close)
-        release_claims(self._outbox)
+        self._outbox.release_all()
         self._journal = Journal(self._home.journal, max_bytes=settings.journal_max_bytes)
         stack.callback(self._journal.close)
         rejected = self._slots.count_start()
@@ -398,6 +398,7 @@ class Agent:
         counts = self._telemetry.counts()
         self._progress(counts)
         write_status(self._home, counts, self._state(), self._answerer.slot.current)
+        self._outbox.maintain()
 
     def _watching(self) -> Watching:
         name = public_name(str(self._settings.source)) if self._source is not None else ""

@@ -218,7 +218,7 @@ def sync(config: Path | None, **options: object) -> None:
     """Send once what waits in the outbox."""
     from edge.commands import sync_once
 
-    result = sync_once(_load(config, **options))
+    result = sync_once(_load(config, **options), say=_say)
     click.echo(f"sent {result.sent}, known {result.known}, refused {result.refused}, {result.bytes_sent} bytes")
 
 

@@ -209,25 +209,29 @@ def tune_bundle(
         )
 
 
-def sync_once(settings: AgentSettings) -> DrainResult:
+def sync_once(settings: AgentSettings, *, say: Say = lambda line: None) -> DrainResult:
     """Empties the outbox once, whatever the hour: somebody asked for it.
+
+    Args:
+        settings: What the device was told.
+        say: Told what a person should know.
 
     Raises:
         RoadError: The server could not be reached; everything waits in the outbox as before.
         UsageError: No outbox here, no server named, or an agent is at work in this home.
     """
     from edge.keeper import limits_of
-    from edge.link import release_claims
-    from edge.outbox.sqlite import SqliteOutbox
+    from edge.outbox.recovering import RecoveringOutbox
     from edge.sync.uploader import drain
 
     home = DeviceHome(folder=settings.home)
     if not home.outbox.exists():
         raise UsageError(f"there is no outbox in {settings.home}", hint="has a device ever run with this --home?")
-    opened = contextlib.closing(SqliteOutbox(home.outbox, limits=limits_of(settings)))
-    with home.hold(), _transport(settings) as transport, opened as outbox:
-        release_claims(outbox)
-        return drain(outbox, transport, now=time.time)
+    with home.hold(), _transport(settings) as transport:
+        opened = RecoveringOutbox(home.outbox, limits_of(settings), report=say, clock=time.time)
+        with contextlib.closing(opened) as outbox:
+            outbox.release_all()
+            return drain(outbox, transport, now=time.time)
 
 
 def audit_rows(settings: AgentSettings, *, limit: int) -> tuple[AuditRow, ...]:
@@ -237,13 +241,15 @@ def audit_rows(settings: AgentSettings, *, limit: int) -> tuple[AuditRow, ...]:
         UsageError: No outbox here.
         StorageError: It cannot be read.
     """
-    from edge.keeper import limits_of
+    from edge.outbox.base import OutboxLimits
     from edge.outbox.sqlite import SqliteOutbox
 
     home = DeviceHome(folder=settings.home)
     if not home.outbox.exists():
         raise UsageError(f"there is no outbox in {settings.home}", hint="has a device ever run with this --home?")
-    with contextlib.closing(SqliteOutbox(home.outbox, limits=limits_of(settings))) as outbox:
+    # Whoever only looks must shed nothing, whatever cap the agent was given.
+    no_limits = OutboxLimits(max_bytes=1 << 50, max_entries=1 << 50, max_remembered=1 << 50, max_audit_rows=1 << 50)
+    with contextlib.closing(SqliteOutbox(home.outbox, no_limits)) as outbox:
         return outbox.audit(limit=limit)
 
 

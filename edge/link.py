@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from edge import __version__
 from edge.background import lower_priority
 from edge.errors import EdgeloopError, MissingExtraError, RoadError, StorageError, UsageError
-from edge.outbox.base import EntryState, SampleOutbox
+from edge.outbox.base import SampleOutbox
 from edge.settings import AgentSettings
 from edge.sync import backoff
 from edge.sync.base import SyncTransport
@@ -230,10 +230,3 @@ def minute_of_day(now: float) -> float:
     """Minutes since midnight in the device's local time."""
     local = time.localtime(now)
     return local.tm_hour * 60 + local.tm_min + local.tm_sec / 60
-
-
-def release_claims(outbox: SampleOutbox) -> None:
-    """Gives back what a process claimed that is dead by now; only for the process that holds the home."""
-    claimed = tuple(entry.digest for entry in outbox.entries() if entry.state is EntryState.CLAIMED)
-    if claimed:
-        outbox.release(claimed)

@@ -118,6 +118,13 @@ class GroupWriter:
             with self._changed:
                 self._under_way = ()
             self._settled(outcomes)
+            self._tidy()
+
+    def _tidy(self) -> None:
+        try:
+            self._outbox.maintain()
+        except StorageError as error:
+            self._failed(str(error))
 
     def _next_group(self) -> tuple[Sample, ...]:
         """Waits for samples, then a moment for more; empty when there is nothing left to do."""

@@ -57,7 +57,7 @@ def samples(count: int, size_bytes: int) -> Iterator[Sample]:
 
 
 def ours(folder: Path, given: list[Sample], group: int) -> Written:
-    """The outbox, one durable write a group; it is tidied between the writes, as the agent's idle time does."""
+    """The outbox, one durable write a group; tidied after each, as the agent's writer does."""
     path = folder / "outbox.sqlite"
     outbox = SqliteOutbox(path)
     written = Written()
@@ -65,6 +65,7 @@ def ours(folder: Path, given: list[Sample], group: int) -> Written:
         before = path.stat().st_mtime_ns
         _timed(written, lambda begin=begin: outbox.put_many(given[begin : begin + group], now=1.75e9))
         written.checkpoints.append(path.stat().st_mtime_ns != before)
+        outbox.maintain()
     outbox.close()
     return written
 

@@ -98,11 +98,20 @@ class Database:
             durable.reached(f"outbox.{point}:after")
 
     def write_back(self) -> None:
-        """Writes the log back when it is large enough to be worth it, so that no put has to."""
+        """Writes the log back when it is large enough to be worth it, so that no put has to.
+
+        Over a connection of its own: puts of other threads go on meanwhile.
+        """
         with self.reading() as db:
             (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
-            if _num_logged_pages(self.path) * page_bytes >= IDLE_WAL_BYTES:
-                db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        if _num_logged_pages(self.path) * page_bytes < IDLE_WAL_BYTES:
+            return
+        try:
+            with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+                other.execute("PRAGMA synchronous=FULL")
+                other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as cause:
+            raise storage_error(self.path, cause) from cause
 
     def close(self) -> None:
         """Closes the connection."""

@@ -63,6 +63,7 @@ class RecoveringOutbox:
         self._report = report
         self._clock = clock
         self._lock = threading.RLock()
+        self._tidying = threading.Lock()  # never held while `_lock` is asked for
         self._inner: SqliteOutbox | None = None
         self._is_closed = False
         durable.make_folder(path.parent)
@@ -133,15 +134,23 @@ class RecoveringOutbox:
         return self._do(lambda inner: inner.stats())
 
     def maintain(self) -> None:
-        """See `SampleOutbox.maintain`."""
-        self._do(lambda inner: inner.maintain())
+        """See `SampleOutbox.maintain`. Other calls go on meanwhile; setting a damaged file aside waits for it."""
+        with self._lock:
+            inner = self._opened()
+        try:
+            with self._tidying:
+                if inner is self._inner:
+                    inner.maintain()
+        except DamagedError:
+            self._do(lambda inner: inner.maintain())
 
     def close(self) -> None:
         """See `SampleOutbox.close`."""
-        with self._lock:
+        with self._lock, self._tidying:
             self._is_closed = True
             if self._inner is not None:
                 self._inner.close()
+                self._inner = None
 
     def _do(self, call: Callable[[SqliteOutbox], T]) -> T:
         """A call, once more on the new file when the old one has turned out to be damaged."""
@@ -167,10 +176,11 @@ class RecoveringOutbox:
         return self._inner
 
     def _start_anew(self, reason: str) -> None:
-        if self._inner is not None:
-            self._inner.close()
-            self._inner = None
-        damaged = quarantine.set_aside(self._path, reason)
+        with self._tidying:
+            if self._inner is not None:
+                self._inner.close()
+                self._inner = None
+            damaged = quarantine.set_aside(self._path, reason)
         self._report(f"{reason}; it was set aside as {damaged.name}")
 
     def _salvage(self, damaged: Path, inner: SqliteOutbox) -> None:

@@ -5,7 +5,7 @@ from device_world import RepositoryRoad
 from sample_values import make_sample
 
 from edge.errors import BackendError, RoadError, UsageError
-from edge.link import Link, LinkParts, release_claims
+from edge.link import Link, LinkParts
 from edge.outbox.base import EntryState
 from edge.outbox.memory import MemoryOutbox
 from edge.settings import AgentSettings
@@ -207,14 +207,6 @@ def test_stop_is_quick_and_hangs_up(world):
     assert not world.link._thread.is_alive()
     assert world.road.closed
     assert world.link.fatal is None
-
-
-def test_claims_of_the_dead_come_back(world):
-    for number in range(3):
-        put(world, number)
-    world.outbox.claim(limit=2, now=world.now, lease_s=1000)
-    release_claims(world.outbox)
-    assert {entry.state for entry in world.outbox.entries()} == {EntryState.PENDING}
 
 
 YEARS_S = 10 * 365 * 86_400.0

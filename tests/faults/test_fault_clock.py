@@ -78,7 +78,7 @@ def test_the_agent_goes_on(
     goes_on(run, state)
     assert run.status["bundle_version"] == 1
     jump(run, clock, -YEARS_S)
-    run.until(lambda: run.status["bundle_version"] == 2, "version 2 runs")
+    run.until(lambda: run.status.get("bundle_version", -1) == 2, "version 2 runs")
     goes_on(run, state)
     jump(run, clock, 0)
     goes_on(run, state)

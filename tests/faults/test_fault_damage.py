@@ -130,7 +130,7 @@ def test_the_agent_never_stops_answering_when_its_outbox_rots_under_way(
     rot(path, payloads[rotten])
     (tmp_path / "home" / "metered").unlink()
     run.until(lambda: any("set aside as outbox.sqlite.damaged-1" in line for line in run.said), "it is said")
-    run.until(lambda: run.status["last_error"], "status.json says it")
+    run.until(lambda: run.errors, "status.json says it")
     run.answer_more(10)
     known = (set(payloads) | before) - {rotten}
     run.until(lambda: known <= set(state.stored), "what could be read has arrived")

@@ -95,7 +95,7 @@ class World:
                 if person.judge(picture, label="green"):
                     self._accepted.add(digest)
         with contextlib.suppress(AssertionError):  # it may die before
-            run.until(lambda: run.status["phase"] == "draining", "all pictures are seen")
+            run.until(lambda: run.status.get("phase", -1) == "draining", "all pictures are seen")
         self._state.gone = False
         return run.wait()
 

@@ -1,6 +1,6 @@
 """What it costs to keep a sample of 30 KB so that it survives a power cut: flushes, bytes, and the worst of them.
 
-python -m benchmarks.enqueue [--samples 600] [--rounds 5] [--folder work]
+python -m benchmarks.enqueue [--samples 1500] [--rounds 5] [--folder work]
 
 Flushes are counted by strace in runs of their own; bytes are those that the process sent to its disk, by
 /proc/self/io. The ways take turns, round by round, in one folder on one disk.
@@ -159,7 +159,7 @@ def _time_row(ours: Way, other: Way) -> Row:
 
 
 @click.command()
-@click.option("--samples", default=600, show_default=True, help="Of each run.")
+@click.option("--samples", default=1500, show_default=True, help="Of each run.")
 @click.option("--rounds", default=5, show_default=True, help="Runs of each way.")
 @click.option(
     "--folder",

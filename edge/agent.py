@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from edge.answering import Answer, Answerer
 from edge.desk import AgentDesk
+from edge.errands import Errands
 from edge.errors import BackendError, ImageError, StorageError, UsageError
 from edge.home import DeviceHome
 from edge.journal import Journal
@@ -34,7 +35,7 @@ from edge.sources.select import open_source
 from edge.status import AgentState, write_status
 from edge.swap import Engines
 from edge.sync.base import SyncTransport
-from edge.telemetry import Counts, Telemetry
+from edge.telemetry import Counts, Telemetry, Topic
 from edge.types import Frame
 from edge.update.selftest import hardware_fingerprint
 from edge.update.slots import Slots
@@ -62,7 +63,7 @@ class Agent:
         progress: Told the counts about once a second.
         clock: Seconds since the epoch, UTC; may jump.
         jitter: A random number in [0, 1].
-        watchdog: Told that the agent is up, and of every frame.
+        watchdog: Told that the agent is up, and of every frame; closed at the end.
         open_source: Opens what `settings.source` names; another one for sources of your own.
     """
 
@@ -114,6 +115,7 @@ class Agent:
             StorageError: Samples could not be kept; the same command keeps them once there is room.
         """
         with self._home.hold(), contextlib.ExitStack() as stack:
+            stack.callback(self._watchdog.close)
             self._open(stack)
             self._watchdog.ready()
             self._answer_all()
@@ -134,10 +136,11 @@ class Agent:
             stack.callback(self._source.close)
         self._slots = Slots(settings.home)
         self._outbox = RecoveringOutbox(
-            self._home.outbox, limits=limits_of(settings), report=self._report_failure, clock=self._clock
+            self._home.outbox, limits_of(settings), report=self._report_damage, clock=self._clock, patient=True
         )
         stack.callback(self._outbox.close)
-        self._outbox.release_all()
+        with contextlib.suppress(StorageError):  # then they come back when their leases end
+            self._outbox.release_all()
         self._journal = Journal(self._home.journal, max_bytes=settings.journal_max_bytes)
         stack.callback(self._journal.close)
         rejected = self._slots.count_start()
@@ -147,11 +150,13 @@ class Agent:
         self._start(stack)
 
     def _start(self, stack: contextlib.ExitStack) -> None:
-        reporter = Reporter(self._report_status, report=self._report_failure)
+        reporter = Reporter(self._report_status, report=self._report_disk)
+        self._errands = Errands(in_background=self._is_live)
         self._keeper = self._make_keeper()
         self._answerer = self._make_answerer()
         stack.callback(self._answerer.close)
         stack.callback(lambda: reporter.stop(timeout_s=self._left_s()))
+        stack.callback(lambda: self._errands.stop(timeout_s=self._left_s()))
         stack.callback(lambda: self._keeper.stop(timeout_s=self._left_s()))
         self._answerer.swap(self._engines.first())
         if self._transport is None and self._answerer.slot.current is None:
@@ -194,8 +199,8 @@ class Agent:
             self._outbox,
             self._telemetry,
             clock=self._clock,
-            report=self._report_failure,
-            in_background=self._source is not None and self._source.is_live,
+            report=self._say_failure,
+            in_background=self._is_live,
         )
 
     def _make_answerer(self) -> Answerer:
@@ -205,7 +210,8 @@ class Agent:
             keeper=self._keeper,
             telemetry=self._telemetry,
             journal=self._journal,
-            report=self._report_failure,
+            errands=self._errands,
+            report=self._report_disk,
             confirm_frames=self._settings.confirm_frames,
         )
 
@@ -284,7 +290,7 @@ class Agent:
             self._unreadable(frame.source, error.message.removeprefix("picture: "))
         except BackendError as error:
             self._telemetry.add(frames_failed=1)
-            self._telemetry.frame_failed(f"{frame.source}: {error}")
+            self._telemetry.trouble(Topic.FRAME, f"{frame.source}: {error}")
         else:
             gate.answered(time.monotonic())
             if self._kiosk is not None:
@@ -310,19 +316,35 @@ class Agent:
         self._telemetry.add(frames_unreadable=1)
         self._say_once(name, f"skipped {name}: {reason}")
 
-    def _source_lost(self, line: str) -> None:
-        self._lost = line
-        self._telemetry.source_lost(line)
-        self._say(line)
+    @property
+    def _is_live(self) -> bool:
+        return self._source is not None and self._source.is_live
+
+    def _source_lost(self, reason: str) -> None:
+        self._lost = f"{self._source_name}: {reason}"
+        self._telemetry.trouble(Topic.CAMERA, self._lost)
+        self._say(self._lost)
 
     def _source_back(self) -> None:
         self._lost = ""
-        self._telemetry.source_lost("")
-        self._say("the camera is back")
+        self._telemetry.trouble(Topic.CAMERA, "")
+        self._say(f"{self._source_name}: the camera is back")
 
-    def _report_failure(self, line: str) -> None:
-        self._telemetry.frame_failed(line)
-        self._say_once(line, line)
+    @property
+    def _source_name(self) -> str:
+        return public_name(str(self._settings.source)) if self._settings.source else ""
+
+    def _report_disk(self, line: str) -> None:
+        self._telemetry.trouble(Topic.DISK, line)
+        self._say_failure(line)
+
+    def _report_damage(self, line: str) -> None:
+        self._telemetry.trouble(Topic.DAMAGE, line)
+        self._say(line)
+
+    def _say_failure(self, line: str) -> None:
+        if line:
+            self._say_once(line, line)
 
     def _say_once(self, about: str, line: str) -> None:
         if about in self._reported:
@@ -399,10 +421,10 @@ class Agent:
         self._progress(counts)
         write_status(self._home, counts, self._state(), self._answerer.slot.current)
         self._outbox.maintain()
+        self._report_disk("")
 
     def _watching(self) -> Watching:
-        name = public_name(str(self._settings.source)) if self._source is not None else ""
-        return Watching(name=name, lost=self._lost)
+        return Watching(name=self._source_name, lost=self._lost)
 
     def _state(self) -> AgentState:
         return AgentState(

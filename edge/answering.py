@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edge.errands import Errands
 from edge.errors import BackendError, StorageError, UsageError
 from edge.journal import Journal, prediction_line
 from edge.keeper import Keeper
@@ -53,7 +54,8 @@ class Answerer:
         keeper: Keeps what is worth it.
         telemetry: Told what happened.
         journal: One line an answer.
-        report: Told in one line what went wrong.
+        errands: Runs what is written down beside the answers.
+        report: Told in one line what went wrong with that, and an empty one once it works again.
         confirm_frames: Frames that a bundle on trial must answer before it is confirmed.
     """
 
@@ -65,6 +67,7 @@ class Answerer:
         keeper: Keeper,
         telemetry: Telemetry,
         journal: Journal,
+        errands: Errands,
         report: Callable[[str], None],
         confirm_frames: int,
     ) -> None:
@@ -74,6 +77,7 @@ class Answerer:
         self._keeper = keeper
         self._telemetry = telemetry
         self._journal = journal
+        self._errands = errands
         self._report = report
         self._confirm_frames = confirm_frames
         self._good_frames = 0
@@ -128,7 +132,7 @@ class Answerer:
         digest = self._keeper.keep(frame, inference, manifest, gallery_labels=engine.gallery_labels)
         self._telemetry.answered(inference, manifest.version)
         answer = Answer(frame=frame, inference=inference, manifest=manifest, kept=bool(digest), sample_digest=digest)
-        self._write_down(answer, pass_number)
+        self._errands.do(lambda: self._write_down(answer, pass_number))
         self._count_good(engine)
         return answer
 
@@ -144,6 +148,8 @@ class Answerer:
             self._journal.append(line)
         except StorageError as error:
             self._report(str(error))
+        else:
+            self._report("")
 
     def _count_good(self, engine: Engine) -> None:
         with self._lock:
@@ -152,7 +158,7 @@ class Answerer:
             self._good_frames += 1
             is_due = self._good_frames % self._confirm_frames == 0
         if is_due:
-            self._confirm()
+            self._errands.do(self._confirm)
 
     def _confirm(self) -> None:
         """Ends the trial of a bundle, once; a disk that fails is tried again with later frames."""

@@ -11,7 +11,7 @@ from edge.keeper import Keeper
 from edge.kiosk.desk import Serving, Watching, serving_of
 from edge.outbox.base import SampleOutbox
 from edge.status import AgentState
-from edge.telemetry import Counts, Telemetry
+from edge.telemetry import Counts, Telemetry, Topic
 from edge.types import Feedback, Frame
 
 
@@ -63,7 +63,7 @@ class AgentDesk:
             raise
         except BackendError as error:
             self._telemetry.add(frames_failed=1)
-            self._telemetry.frame_failed(f"{source}: {error}")
+            self._telemetry.trouble(Topic.FRAME, f"{source}: {error}")
             raise
         except BaseException:
             self._telemetry.add(frames_failed=1)

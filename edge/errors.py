@@ -68,6 +68,10 @@ class DamagedError(StorageError):
     """A file of this device's own is not as it was written: bits have rotted, or a write was torn."""
 
 
+class UnusableFileError(StorageError):
+    """A file belongs to another program, or to a newer edgeloop: waiting does not help."""
+
+
 class RoadError(EdgeloopError):
     """The road failed: no connection, a timeout, a server that asks to wait. Retry with backoff.
 

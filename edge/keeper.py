@@ -15,7 +15,7 @@ from edge.keep.payload import PayloadOptions, payload_policy
 from edge.keep.privacy import PrivacyHook, blur_labels, veto_labels
 from edge.outbox.base import OutboxLimits, PutOutcome, Sample, SampleMetadata, SampleOutbox
 from edge.settings import AgentSettings
-from edge.telemetry import Telemetry
+from edge.telemetry import Telemetry, Topic
 from edge.types import Frame, Inference, KeepReason, KeepVerdict
 from edge.writer import GroupWriter
 
@@ -39,7 +39,7 @@ class Keeper:
         outbox: Where samples go.
         telemetry: Told what happened.
         clock: Seconds since the epoch, UTC.
-        report: Told in one line what went wrong.
+        report: Told in one line what went wrong, once for each kind.
         in_background: Whether `keep` may return before the sample is durable.
 
     Raises:
@@ -113,10 +113,10 @@ class Keeper:
                     limits=self._limits,
                 )
             except ImageError as error:
-                self._report(f"{frame.source}: not kept: {error.message}")
+                self._say_of(frame, error.message)
                 return ""
             if candidate.problem:
-                self._report(f"{frame.source}: not kept: {candidate.problem}")
+                self._say_of(frame, candidate.problem)
             if not candidate.verdict.keep:
                 self._count_refusal(candidate.verdict.reason)
                 return ""
@@ -160,6 +160,11 @@ class Keeper:
             left = self._writer.stop(timeout_s=timeout_s)
             self._telemetry.add(keep_failed=left)
 
+    def _say_of(self, frame: Frame, problem: str) -> None:
+        line = f"{frame.source}: not kept: {problem}"
+        self._telemetry.trouble(Topic.FRAME, line)
+        self._report(line)
+
     def _sample(self, frame: Frame, inference: Inference, candidate: Candidate) -> Sample:
         metadata = sample_metadata(frame, inference, candidate.verdict, device_id=self._settings.device_id)
         return Sample(digest=candidate.digest, payload=candidate.payload, metadata=metadata)
@@ -181,10 +186,12 @@ class Keeper:
         return outcome
 
     def _settled(self, outcomes: Sequence[PutOutcome]) -> None:
+        self._telemetry.trouble(Topic.OUTBOX, "")
         self._telemetry.add(kept=sum(outcome is PutOutcome.KEPT for outcome in outcomes))
 
     def _failed(self, line: str, *, message: str = "") -> None:
         self.last_error = message or line
+        self._telemetry.trouble(Topic.OUTBOX, line)
         self._report(line)
 
     def _given_up(self, number: int) -> None:

@@ -17,7 +17,7 @@ from edge.sync.base import SyncTransport
 from edge.sync.types import Directive
 from edge.sync.uploader import drain
 from edge.sync.windows import may_sync, parse_windows
-from edge.telemetry import Telemetry, device_status
+from edge.telemetry import Telemetry, Topic, device_status
 from edge.update.slots import Slots
 from edge.update.types import UpdateOutcome
 from edge.update.updater import Updater
@@ -79,6 +79,7 @@ class Link:
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edgeloop-link", daemon=True)
         self._failures = 0
+        self._reached_now = False
         self._check_in_due = self._update_due = parts.steady()
         self._last_words = ""
         self._rejection = ""
@@ -108,6 +109,7 @@ class Link:
             UsageError: The device was told something that cannot work.
             MissingExtraError: A library is missing.
         """
+        self._reached_now = False
         try:
             try:
                 wait_s = self._drain()
@@ -203,10 +205,11 @@ class Link:
 
     def _reached(self) -> None:
         self.reached_at = self._parts.clock()
+        self._reached_now = True
 
     def _failed(self, error: EdgeloopError) -> float:
         line = str(error)
-        self._parts.telemetry.link_failed(line)
+        self._parts.telemetry.trouble(Topic.ROAD, line)
         if line != self._last_words and not self._stopping:
             self._parts.say(line)
         self._last_words = line
@@ -222,8 +225,10 @@ class Link:
         return max(wait_s, asked_s or 0.0)
 
     def _well(self) -> None:
+        if not self._reached_now:  # nothing was due, so nothing is known of the road
+            return
         self._last_words = ""
-        self._parts.telemetry.link_failed(self._rejection)
+        self._parts.telemetry.trouble(Topic.ROAD, self._rejection)
 
 
 def minute_of_day(now: float) -> float:

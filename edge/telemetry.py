@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import math
 import threading
 from collections import Counter, deque
@@ -15,6 +16,17 @@ from edge.types import Inference, Outcome
 from edge.update.types import Slot
 
 WINDOW = 512
+
+
+class Topic(enum.Enum):
+    """What may stand wrong, the gravest first: of several troubles the first is told."""
+
+    CAMERA = "camera"
+    OUTBOX = "outbox"
+    DAMAGE = "damage"
+    DISK = "disk"
+    ROAD = "road"
+    FRAME = "frame"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +58,7 @@ class Counts:
         frames_by_version: Answers by bundle version.
         latency_p50_ms: Median time from picture to decision over the last answers; 0 before the first.
         latency_p95_ms: 95th percentile of the same.
-        last_error: What stands wrong now, in one line: the camera before the road before the frames; empty when all
-            is well.
+        last_error: What stands wrong now, in one line, the gravest of several (`Topic`); empty when all is well.
     """
 
     frames_seen: int = 0
@@ -95,9 +106,7 @@ class Telemetry:
         self._by_bundle: Counter[str] = Counter()
         self._by_version: Counter[str] = Counter()
         self._latencies: deque[float] = deque(maxlen=window)
-        self._source_error = ""
-        self._frame_error = ""
-        self._link_error = ""
+        self._troubles: dict[Topic, str] = {}
 
     def add(self, **numbers: int) -> None:
         """Adds to counters by the names of `Counts`."""
@@ -118,20 +127,10 @@ class Telemetry:
             self._by_version[str(version)] += 1
             self._latencies.append(inference.timings.total_ms)
 
-    def frame_failed(self, error: str) -> None:
-        """Remembers what last went wrong with a frame; an empty line says that all is well again."""
+    def trouble(self, topic: Topic, line: str) -> None:
+        """Remembers what stands wrong with something; an empty line says that all is well with it again."""
         with self._lock:
-            self._frame_error = error
-
-    def source_lost(self, error: str) -> None:
-        """The same for the camera; an empty line says that it is back."""
-        with self._lock:
-            self._source_error = error
-
-    def link_failed(self, error: str) -> None:
-        """The same for the road and for updates."""
-        with self._lock:
-            self._link_error = error
+            self._troubles[topic] = line
 
     def counts(self) -> Counts:
         """Everything, at one moment."""
@@ -144,7 +143,7 @@ class Telemetry:
                 frames_by_version=dict(self._by_version),
                 latency_p50_ms=quantile(latencies, 0.5),
                 latency_p95_ms=quantile(latencies, 0.95),
-                last_error=self._source_error or self._link_error or self._frame_error,
+                last_error=next((line for topic in Topic if (line := self._troubles.get(topic))), ""),
             )
 
 

@@ -17,7 +17,7 @@ GROUP = 16
 """Most samples in one durable write."""
 LINGER_S = 0.2
 """How long the first of a group waits for others."""
-RETRY_S, RETRY_CAP_S = 1.0, 30.0
+RETRY_S, RETRY_CAP_S = 1.0, 10.0
 
 
 class GroupWriter:

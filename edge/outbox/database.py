@@ -59,6 +59,8 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
+        self._tidying = threading.Lock()
+        self._tidier: sqlite3.Connection | None = None
         try:
             self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self.connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
@@ -106,15 +108,21 @@ class Database:
             (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
         if _num_logged_pages(self.path) * page_bytes < IDLE_WAL_BYTES:
             return
-        try:
-            with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as other:
-                other.execute("PRAGMA synchronous=FULL")
-                other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error as cause:
-            raise storage_error(self.path, cause) from cause
+        with self._tidying:
+            try:
+                if self._tidier is None:  # kept: every new one flushes the folder once more
+                    self._tidier = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+                    self._tidier.execute("PRAGMA synchronous=FULL")
+                self._tidier.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except sqlite3.Error as cause:
+                raise storage_error(self.path, cause) from cause
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connections."""
+        with self._tidying:
+            if self._tidier is not None:
+                self._tidier.close()
+                self._tidier = None
         with self.reading() as db:
             db.close()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from edge import durable
-from edge.errors import DamagedError, StorageError
+from edge.errors import DamagedError, StorageError, UnusableFileError
 from edge.outbox import ledger, quarantine
 from edge.outbox.base import (
     AuditAction,
@@ -45,9 +45,11 @@ class RecoveringOutbox:
         limits: What it may hold.
         report: Told in one line what was set aside, and in another what was taken over.
         clock: Seconds since the epoch, UTC.
+        patient: Whether a disk that is full, read-only or failing at first is waited for: every call tries it again.
 
     Raises:
-        StorageError: The file is not an outbox, was written by a newer edgeloop, or the disk fails.
+        UnusableFileError: The file is not an outbox, or was written by a newer edgeloop.
+        StorageError: The disk fails.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class RecoveringOutbox:
         *,
         report: Callable[[str], None],
         clock: Callable[[], float],
+        patient: bool = False,
     ) -> None:
         self._path = path
         self._limits = limits
@@ -69,6 +72,11 @@ class RecoveringOutbox:
         durable.make_folder(path.parent)
         try:
             self._do(lambda inner: None)
+        except StorageError as error:
+            if isinstance(error, UnusableFileError) or not patient:
+                self.close()
+                raise
+            report(f"{error.message}; it is opened when the disk allows it")
         except BaseException:
             self.close()
             raise
@@ -211,7 +219,9 @@ class _Haul:
     @property
     def line(self) -> str:
         parts = f"{self.samples} samples, {self.answers} answers, {self.remembered} digests of sent samples"
-        return f"{parts}; {self.lost} samples are lost" if self.lost else parts
+        if not self.lost:
+            return parts
+        return f"{parts}; at least {self.lost} {'samples are' if self.lost > 1 else 'sample is'} lost"
 
 
 def _take_over(damaged: Path, inner: SqliteOutbox, *, now: float) -> _Haul:

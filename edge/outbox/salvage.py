@@ -34,7 +34,7 @@ class DamagedFile:
         path: The file; its log lies beside it.
 
     Attributes:
-        num_lost: Samples without a receipt of which something, but not all, could be read so far.
+        num_lost: Samples without a receipt of which something, but not all, could be read so far; there may be more.
 
     Raises:
         StorageError: It cannot be opened.
@@ -52,7 +52,9 @@ class DamagedFile:
     def samples(self) -> Iterator[Placed]:
         """Samples without a receipt, oldest first; what was being sent waits again."""
         columns = "sequence, state, digest, size_bytes, metadata, created_at, attempts, reason"
+        seen = set()
         for sequence, state, *rest in self._rows("entries", "sequence", columns):
+            seen.add(sequence)
             known = _STATES.get(_text(state))
             if known is None:
                 self.num_lost += _text(state) != "sent"
@@ -62,6 +64,8 @@ class DamagedFile:
                 self.num_lost += 1
             else:
                 yield placed
+        # A picture whose row cannot be read: what it was taken of, and why, nobody knows any more.
+        self.num_lost += sum(sequence not in seen for (sequence,) in self._rows("payloads", "sequence", "sequence"))
 
     def remembered(self) -> Iterator[str]:
         """Digests of sent samples, oldest first."""

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from edge import durable
-from edge.errors import DamagedError, StorageError
+from edge.errors import DamagedError, UnusableFileError
 from edge.outbox.database import PAGE_BYTES, Database, one_moment, settle
 
 APPLICATION_ID = 0x454C4F42
@@ -74,7 +74,8 @@ def prepare(database: Database) -> None:
 
     Raises:
         DamagedError: It says it is an outbox, and is none that opens.
-        StorageError: It belongs to another program or a newer edgeloop, or cannot be written.
+        UnusableFileError: It belongs to another program or a newer edgeloop.
+        StorageError: It cannot be written.
     """
     with database.reading() as db:
         version = version_of(database.path, db)
@@ -84,7 +85,10 @@ def prepare(database: Database) -> None:
     if version < SCHEMA_VERSION:
         with database.transaction("migrate" if version else "create") as db:
             build(db, from_version=version_of(database.path, db), to_version=SCHEMA_VERSION)
-        durable.fsync_folder(database.path.parent)
+        try:
+            durable.fsync_folder(database.path.parent)
+        except OSError as cause:
+            raise durable.storage_error(database.path, cause) from cause
 
 
 def build(db: sqlite3.Connection, *, from_version: int, to_version: int) -> None:
@@ -104,10 +108,10 @@ def version_of(path: Path, db: sqlite3.Connection) -> int:
     if application == 0 and version == 0 and num_tables == 0:
         return 0
     if application != APPLICATION_ID:
-        raise StorageError(f"{path} is not an outbox", hint="name another file, or move this one away")
+        raise UnusableFileError(f"{path} is not an outbox", hint="name another file, or move this one away")
     if version < 1:
         raise DamagedError(f"{path} is damaged: it has outbox schema {version}", hint="move it away; a new one is made")
     if version > SCHEMA_VERSION:
         message = f"{path} has outbox schema {version}, this edgeloop reads up to {SCHEMA_VERSION}"
-        raise StorageError(message, hint="update edgeloop on this device")
+        raise UnusableFileError(message, hint="update edgeloop on this device")
     return int(version)

@@ -50,13 +50,15 @@ class Camera:
         self.taken = 0
         self.lost = threading.Event()
         self.closed = False
+        self.idle = threading.Event()
 
     def frames(self) -> Iterator[Frame]:
         for number, data in enumerate(self._frames):
             self.taken = number + 1
             yield Frame(data=data, captured_at=self._pace.now(), source="front", sequence=number)
+        self.idle.set()
         if self.lost.wait(0.2):
-            self.events.lost("front: the camera is gone")
+            self.events.lost("it gave no frame for 2 s")
             while self.lost.is_set() and not self._pace.wait(0.02):
                 continue
             self.events.back()
@@ -144,7 +146,7 @@ def outbox(home: Path) -> SqliteOutbox:
 
 def test_pixels_of_a_camera_are_answered_and_the_unknown_are_kept_as_jpeg(live: Callable[..., Life]) -> None:
     life = live([scene(RED), scene(GREY), scene(GREEN)])
-    life.until(lambda: life.camera is not None and life.camera.taken == 3)
+    life.until(lambda: life.camera is not None and life.camera.idle.is_set())
     counts = life.end()
     assert (counts.frames_answered, counts.kept, counts.frames_superseded) == (3, 1, 3)
     with contextlib.closing(outbox(life.home)) as found:
@@ -161,7 +163,7 @@ def test_a_still_scene_is_not_answered_again(live: Callable[..., Life]) -> None:
     still = [scene(RED, number) for number in range(20)]
     frames = [*still, scene(GREEN), *[scene(GREEN, number) for number in range(5)]]
     life = live(frames, capture=CapturePolicy(change_threshold=6.0))
-    life.until(lambda: life.camera is not None and life.camera.taken == len(frames))
+    life.until(lambda: life.camera is not None and life.camera.idle.is_set())
     counts = life.end()
     assert (counts.frames_seen, counts.frames_answered, counts.frames_unchanged) == (26, 2, 24)
     assert counts.frames_dropped == 0
@@ -173,12 +175,12 @@ def test_a_lost_camera_is_said_and_shown_until_it_is_back(live: Callable[..., Li
     life.until(lambda: life.camera is not None)
     assert life.camera is not None
     life.camera.lost.set()
-    life.until(lambda: life.status().get("last_error") == "front: the camera is gone")
+    life.until(lambda: life.status().get("last_error") == "front: it gave no frame for 2 s")
     life.camera.lost.clear()
     life.until(lambda: life.status().get("last_error") == "")
     life.end()
-    assert life.said.count("front: the camera is gone") == 1
-    assert "the camera is back" in life.said
+    assert life.said.count("front: it gave no frame for 2 s") == 1
+    assert "front: the camera is back" in life.said
 
 
 def test_a_disk_that_hangs_does_not_hold_up_a_camera(

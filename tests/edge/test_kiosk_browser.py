@@ -15,6 +15,7 @@ from tiny_bundles import build_bundle, picture_bytes
 
 from edge.bundle.policy import DecisionPolicy
 from edge.kiosk.desk import Watching
+from edge.telemetry import Topic
 from edge.types import FeedbackKind
 
 pytestmark = pytest.mark.browser
@@ -137,7 +138,7 @@ def test_everything_can_be_read_and_nothing_sticks_out(
 ) -> None:
     for name, picture in (("pipeline", SHELF), ("doubtful", picture_bytes("red", size=(640, 480)))):
         with serving_kiosk(bundles[name]) as (desk, server):
-            desk.telemetry.link_failed("the server cannot be reached: connection refused, next try in 30 s")
+            desk.telemetry.trouble(Topic.ROAD, "the server cannot be reached: connection refused, next try in 30 s")
             desk.watch(picture)
             browser.open(server.address, size=size, dark=dark)
             browser.until("!document.getElementById('verdict').hidden && document.getElementById('trouble').innerText")

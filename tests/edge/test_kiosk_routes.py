@@ -18,6 +18,7 @@ from tiny_bundles import build_bundle, picture_bytes
 
 import edge
 from edge.kiosk.desk import Watching
+from edge.telemetry import Topic
 from edge.types import FeedbackKind
 
 SHELF = squares((1, 1, COLOURS["red"]), (5, 6, COLOURS["blue"]), (3, 4, COLOURS["blue"]), (6, 1, YELLOW))
@@ -275,7 +276,7 @@ def test_the_picture_of_an_answer_that_was_asked_for(tiny: tuple[SmallDesk, http
 def test_health_says_what_runs_and_what_waits(tiny: tuple[SmallDesk, httpx.Client]) -> None:
     desk, client = tiny
     client.post("/predict", json=asked(picture_bytes("grey")))
-    desk.telemetry.link_failed("the server cannot be reached")
+    desk.telemetry.trouble(Topic.ROAD, "the server cannot be reached")
     said = client.get("/health").json()
     assert (said["ready"], said["phase"], said["device_id"]) == (True, "running", "shelf-7")
     assert said["software"] == edge.__version__

@@ -83,7 +83,7 @@ def test_a_damaged_payload_is_noticed_when_it_is_read_and_the_others_go_on(path:
     assert SAMPLES[20].digest in aside
     assert "set aside as outbox.sqlite.damaged-1" in aside
     assert "out of outbox.sqlite.damaged-1: 37 samples, 2 answers, 2 digests" in salvaged
-    assert "1 samples are lost" in salvaged
+    assert "at least 1 sample is lost" in salvaged
     told.outbox.close()
 
 

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from edge.outbox.base import OutboxStats
-from edge.telemetry import Counts, Telemetry, device_status, quantile
+from edge.telemetry import Counts, Telemetry, Topic, device_status, quantile
 from edge.types import Classification, ClassScore, Decision, DecisionReason, Inference, Outcome, Timings
 from edge.update.types import Slot
 
@@ -50,12 +50,12 @@ def test_quantile(values, share, expected):
 
 def test_the_road_speaks_before_the_frames_and_both_can_be_well_again():
     telemetry = Telemetry()
-    telemetry.frame_failed("disk full")
-    telemetry.link_failed("no road")
+    telemetry.trouble(Topic.FRAME, "disk full")
+    telemetry.trouble(Topic.ROAD, "no road")
     assert telemetry.counts().last_error == "no road"
-    telemetry.link_failed("")
+    telemetry.trouble(Topic.ROAD, "")
     assert telemetry.counts().last_error == "disk full"
-    telemetry.frame_failed("")
+    telemetry.trouble(Topic.FRAME, "")
     assert telemetry.counts().last_error == ""
 
 

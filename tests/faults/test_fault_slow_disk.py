@@ -89,7 +89,6 @@ def test_a_write_that_does_not_come_back_holds_up_no_frame(
 
 
 @pytest.mark.faults
-@pytest.mark.xfail(reason="the thread that answers frames writes predictions.jsonl itself", strict=True)
 def test_a_disk_that_stands_still_holds_up_no_frame(
     tmp_path: Path, start: Callable[..., DeviceRun], live: str, state: ServerState
 ) -> None:

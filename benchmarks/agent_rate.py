@@ -46,12 +46,14 @@ class Run:
         held_ms: How long each held the loop.
         drained: Samples that left the outbox meanwhile.
         left: Samples that were still there at the end.
+        kept: Samples that were kept meanwhile.
     """
 
     rate: float
     held_ms: tuple[float, ...]
     drained: int
     left: int
+    kept: int
 
     def quantile_ms(self, share: float) -> float:
         """Nearest rank."""
@@ -97,19 +99,14 @@ def _full_home(home: Path, bundle: Path, waiting: int) -> Path:
 
 @contextlib.contextmanager
 def _server(store: Path) -> Iterator[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "cloud_train.cli",
-        "serve",
-        "--store",
-        str(store),
-        "--listen",
-        "127.0.0.1:0",
-        "--json",
-    ]
+    edgeloop = Path(sys.executable).with_name("edgeloop")
+    command = [edgeloop, "serve", "--store", store, "--listen", "127.0.0.1:0", "--json"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=lambda: os.nice(19)
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: os.nice(19),
     )
     try:
         line = process.stdout.readline() if process.stdout else ""
@@ -141,6 +138,7 @@ def _run(*words: object) -> Run:
         held_ms=tuple(said["held_ms"]),
         drained=said.get("drained", 0),
         left=said.get("left", 0),
+        kept=said.get("kept", 0),
     )
 
 
@@ -172,7 +170,8 @@ def _rows(pairs: list[tuple[Run, Run]], what: str, *, is_target: bool) -> list[R
     rows.append(
         Row(
             what=f"{what}: drained meanwhile",
-            figures=f"{drained:.0f} samples a second; empty before the end in {emptied} of {len(pairs)} runs",
+            figures=f"{drained:.0f} samples a second ({_median(agent.kept for _, agent in pairs):.0f} new ones kept); "
+            f"empty before the end in {emptied} of {len(pairs)} runs",
         )
     )
     return rows

@@ -109,7 +109,7 @@ def _rows(found: dict[str, Way]) -> list[Row]:
     rows = []
     for way in found.values():
         rows += [_flush_row(way), _byte_row(way)]
-    rows += [_spike_row(found["ours"]), _spike_row(found["ours-grouped"])]
+    rows += [_spike_row(found["ours"], found["log"]), _spike_row(found["ours-grouped"], found["log-grouped"])]
     rows += [_time_row(found["ours"], found[other]) for other in ("log", "files", "sqlite")]
     rows.append(_time_row(found["ours-grouped"], found["log-grouped"]))
     return rows
@@ -138,16 +138,25 @@ def _byte_row(way: Way) -> Row:
     )
 
 
-def _spike_row(way: Way) -> Row:
+def _spike_row(way: Way, floor: Way) -> Row:
+    """The write-back lies between the puts; what is left of spikes is the disk's own, which the bare log meets too."""
     median = statistics.median(way.times_ms)
     worst = max(way.checkpoint_ms, default=median) / median
-    others = max(way.times_ms) / median
+    others, floors = (_quantiles(each) for each in (way, floor))
     return Row(
         what=f"{_NAMES[way.name]}: worst write with a checkpoint, in medians",
-        figures=f"{worst:.1f} ({len(way.checkpoint_ms)} of {len(way.times_ms)} had one; worst of all {others:.1f})",
+        figures=f"{worst:.1f} ({len(way.checkpoint_ms)} of {len(way.times_ms)} had one); "
+        f"of all: {others}; bare log: {floors}",
         target=f"≤ {MOST_SPIKE:.0f}",
         met=worst <= MOST_SPIKE,
     )
+
+
+def _quantiles(way: Way) -> str:
+    ordered = sorted(way.times_ms)
+    median = statistics.median(ordered)
+    p99, p999 = (ordered[int(share * (len(ordered) - 1))] / median for share in (0.99, 0.999))
+    return f"p99 {p99:.1f}, p99.9 {p999:.1f}, worst {ordered[-1] / median:.1f}"
 
 
 def _time_row(ours: Way, other: Way) -> Row:

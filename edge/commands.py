@@ -48,7 +48,10 @@ def run_agent(settings: AgentSettings, *, bundle: Path | None, say: Say, progres
         EdgeloopError: As `Agent.run`.
     """
     from edge.agent import Agent
+    from edge.background import switch_threads_quickly
     from edge.watchdog import Watchdog
+
+    switch_threads_quickly()
 
     if bundle is not None:
         sideload(settings, bundle, say=say)

@@ -12,16 +12,21 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from edge.agent import Agent
+from edge.background import switch_threads_quickly
 from edge.engine import open_engine
 from edge.outbox.sqlite import SqliteOutbox
 from edge.settings import AgentSettings
 from edge.sync.grpc_transport import GrpcTransport
-from edge.types import ByteArray, Frame
+from edge.types import Frame
+
+if TYPE_CHECKING:
+    from edge.types import ByteArray
 
 SIZE = (1280, 720)
 
@@ -78,6 +83,7 @@ def alone(camera: Camera, bundle: Path) -> dict[str, object]:
 
 def agent(camera: Camera, home: Path, server: str) -> dict[str, object]:
     """The agent with everything that it does besides."""
+    switch_threads_quickly()
     settings = AgentSettings(home=home, server=server, source="made-up", link_interval_s=0.1)
     before = _pending(home)
     transport = GrpcTransport(server)

@@ -16,7 +16,7 @@ from edge.errors import DamagedError, StorageError
 
 T = TypeVar("T")
 
-PAGE_BYTES = 4_096
+PAGE_BYTES = 2_048
 """Of a new file; one that version 1 made has 16,384 for ever."""
 BUSY_TIMEOUT_MS = 5_000
 WAL_BYTES = 4 * 1024 * 1024

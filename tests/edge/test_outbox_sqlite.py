@@ -35,7 +35,7 @@ def test_the_file_is_as_the_format_page_says(tmp_path: Path) -> None:
     SqliteOutbox(path).close()
     assert pragma(path, "user_version") == SCHEMA_VERSION == 2
     assert pragma(path, "journal_mode") == "wal"
-    assert pragma(path, "page_size") == PAGE_BYTES == 4_096
+    assert pragma(path, "page_size") == PAGE_BYTES == 2_048
     assert pragma(path, "application_id") == int.from_bytes(b"ELOB", "big")
 
 
@@ -104,7 +104,7 @@ def test_an_idle_moment_is_used_to_write_the_log_back(tmp_path: Path) -> None:
         outbox.put(make_sample(number, size_bytes=100_000), now=1.0)
     outbox.maintain()
     assert path.stat().st_size < 500_000, "too early: it would cost flushes"
-    outbox.put_many([make_sample(number, size_bytes=100_000) for number in range(100, 112)], now=1.0)
+    outbox.put_many([make_sample(number, size_bytes=100_000) for number in range(100, 116)], now=1.0)
     assert path.stat().st_size < 500_000
     outbox.maintain()
     assert path.stat().st_size > 3_200_000

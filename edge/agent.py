@@ -151,13 +151,16 @@ class Agent:
 
     def _start(self, stack: contextlib.ExitStack) -> None:
         reporter = Reporter(self._report_status, report=self._report_disk)
-        self._errands = Errands(in_background=self._is_live)
+        # A frame of 1080p is 6 MB; what decides on it waits for no disk, so a few may wait and the rest takes its turn.
+        self._keeping = Errands("keeping", in_background=self._is_live, most_waiting=4, in_turn=True)
+        self._writing = Errands("writing", in_background=self._is_live)
         self._keeper = self._make_keeper()
         self._answerer = self._make_answerer()
         stack.callback(self._answerer.close)
         stack.callback(lambda: reporter.stop(timeout_s=self._left_s()))
-        stack.callback(lambda: self._errands.stop(timeout_s=self._left_s()))
+        stack.callback(lambda: self._writing.stop(timeout_s=self._left_s()))
         stack.callback(lambda: self._keeper.stop(timeout_s=self._left_s()))
+        stack.callback(lambda: self._keeping.stop(timeout_s=self._left_s()))
         self._answerer.swap(self._engines.first())
         if self._transport is None and self._answerer.slot.current is None:
             raise UsageError("there is no bundle on this device", hint="give --server to fetch one, or --bundle")
@@ -210,7 +213,8 @@ class Agent:
             keeper=self._keeper,
             telemetry=self._telemetry,
             journal=self._journal,
-            errands=self._errands,
+            keeping=self._keeping,
+            writing=self._writing,
             report=self._report_disk,
             confirm_frames=self._settings.confirm_frames,
         )
@@ -285,7 +289,7 @@ class Agent:
             self._telemetry.add(frames_unchanged=1)
             return
         try:
-            answer = self._answerer.answer(frame, pass_number=self._current_pass)
+            answer = self._answerer.answer(frame, pass_number=self._current_pass, now=not self._is_live)
         except ImageError as error:
             self._unreadable(frame.source, error.message.removeprefix("picture: "))
         except BackendError as error:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edge.errands import Errands
@@ -29,7 +29,7 @@ class Answer:
         frame: The picture.
         inference: What the engine said.
         manifest: Of the bundle that said it.
-        kept: Whether it is, or is about to be, in the outbox.
+        kept: Whether it is, or is about to be, in the outbox; of a live source that is decided later, and False here.
         sample_digest: SHA-256 of the payload there, hex; empty where it is not kept.
     """
 
@@ -54,7 +54,8 @@ class Answerer:
         keeper: Keeps what is worth it.
         telemetry: Told what happened.
         journal: One line an answer.
-        errands: Runs what is written down beside the answers.
+        keeping: Runs what decides on frames that were answered: without waiting for a disk.
+        writing: Runs what is written down beside the answers.
         report: Told in one line what went wrong with that, and an empty one once it works again.
         confirm_frames: Frames that a bundle on trial must answer before it is confirmed.
     """
@@ -67,7 +68,8 @@ class Answerer:
         keeper: Keeper,
         telemetry: Telemetry,
         journal: Journal,
-        errands: Errands,
+        keeping: Errands,
+        writing: Errands,
         report: Callable[[str], None],
         confirm_frames: int,
     ) -> None:
@@ -77,14 +79,21 @@ class Answerer:
         self._keeper = keeper
         self._telemetry = telemetry
         self._journal = journal
-        self._errands = errands
+        self._keeping = keeping
+        self._writing = writing
         self._report = report
         self._confirm_frames = confirm_frames
         self._good_frames = 0
         self._lock = threading.Lock()
 
-    def answer(self, frame: Frame, *, pass_number: int = 1, top_k: int | None = None) -> Answer:
+    def answer(self, frame: Frame, *, pass_number: int = 1, top_k: int | None = None, now: bool = True) -> Answer:
         """Answers for one frame, and keeps it where the bundle asks for it.
+
+        Args:
+            frame: The picture.
+            pass_number: The pass over its source, from 1.
+            top_k: How many classes to name; None for what the bundle says.
+            now: Whether to decide at once if it is kept; else that is an errand.
 
         A bundle on trial whose network fails gives way at once to the one before, and the same frame goes again.
 
@@ -103,7 +112,9 @@ class Answerer:
                     if not self._fall_back(engine, str(error)):
                         raise
                     continue
-                return self._finish(frame, inference, engine, pass_number)
+                self._telemetry.answered(inference, engine.bundle.manifest.version)
+                self._count_good(engine)
+                return self._finish(frame, inference, engine, pass_number, now=now)
 
     def take_new_engine(self) -> None:
         """Puts the engine in place that an update has laid down, if there is one."""
@@ -127,14 +138,24 @@ class Answerer:
         if self._good_frames:
             self._confirm()
 
-    def _finish(self, frame: Frame, inference: Inference, engine: Engine, pass_number: int) -> Answer:
-        manifest = engine.bundle.manifest
-        digest = self._keeper.keep(frame, inference, manifest, gallery_labels=engine.gallery_labels)
-        self._telemetry.answered(inference, manifest.version)
-        answer = Answer(frame=frame, inference=inference, manifest=manifest, kept=bool(digest), sample_digest=digest)
-        self._errands.do(lambda: self._write_down(answer, pass_number))
-        self._count_good(engine)
-        return answer
+    def _finish(self, frame: Frame, inference: Inference, engine: Engine, pass_number: int, *, now: bool) -> Answer:
+        undecided = Answer(frame=frame, inference=inference, manifest=engine.bundle.manifest)
+        labels = engine.gallery_labels()  # now, for by the time of an errand the engine may be closed
+        if now:
+            return self._decide(undecided, labels, pass_number)
+
+        def decide_later() -> None:
+            self._decide(undecided, labels, pass_number)
+
+        self._keeping.do(decide_later)
+        return undecided
+
+    def _decide(self, answer: Answer, labels: Mapping[str, tuple[str, ...]], pass_number: int) -> Answer:
+        """Keeps a frame that is worth it, and writes down what became of it."""
+        digest = self._keeper.keep(answer.frame, answer.inference, answer.manifest, gallery_labels=lambda: labels)
+        decided = replace(answer, kept=bool(digest), sample_digest=digest)
+        self._writing.do(lambda: self._write_down(decided, pass_number))
+        return decided
 
     def _write_down(self, answer: Answer, pass_number: int) -> None:
         line = prediction_line(
@@ -158,7 +179,7 @@ class Answerer:
             self._good_frames += 1
             is_due = self._good_frames % self._confirm_frames == 0
         if is_due:
-            self._errands.do(self._confirm)
+            self._writing.do(self._confirm)
 
     def _confirm(self) -> None:
         """Ends the trial of a bundle, once; a disk that fails is tried again with later frames."""

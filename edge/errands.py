@@ -1,4 +1,4 @@
-"""Small things to be written down that nobody waits for: in order, in the background, and not more than fit."""
+"""Small things that nobody waits for: in order, in the background, and not more than fit."""
 
 from __future__ import annotations
 
@@ -8,40 +8,33 @@ from collections.abc import Callable
 
 from edge.background import lower_priority
 
-MOST_WAITING = 1_000
-
 
 class Errands:
     """Runs tasks one after the other; a task must handle its own errors.
 
     Args:
-        in_background: In a thread of its own, where a disk that stands still holds up nobody; else `do` runs the task.
-        dropped: Told how many tasks were given up because too many wait: the oldest go first.
+        name: Of the thread.
+        in_background: In a thread of its own, where whatever holds a task up holds up nobody else; else `do` runs it.
+        most_waiting: Tasks that may wait.
+        in_turn: What becomes of a task too many: True has `do` run it, for tasks that wait for no disk; False gives up
+            the oldest.
     """
 
-    def __init__(self, *, in_background: bool, dropped: Callable[[int], None] = lambda number: None) -> None:
+    def __init__(self, name: str, *, in_background: bool, most_waiting: int = 1_000, in_turn: bool = False) -> None:
         self._in_background = in_background
-        self._dropped = dropped
+        self._most_waiting = most_waiting
+        self._in_turn = in_turn
         self._waiting: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="edgeloop-errands", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"edgeloop-{name}", daemon=True)
         if in_background:
             self._thread.start()
 
     def do(self, task: Callable[[], None]) -> None:
         """Runs a task, now or soon."""
-        if not self._in_background:
+        if not (self._in_background and self._takes(task)):
             task()
-            return
-        with self._changed:
-            is_full = len(self._waiting) >= MOST_WAITING
-            if is_full:
-                self._waiting.popleft()
-            self._waiting.append(task)
-            self._changed.notify()
-        if is_full:
-            self._dropped(1)
 
     def stop(self, *, timeout_s: float) -> None:
         """Does what waits, and ends; gives up after a time."""
@@ -50,6 +43,16 @@ class Errands:
             self._changed.notify()
         if self._in_background:
             self._thread.join(timeout_s)
+
+    def _takes(self, task: Callable[[], None]) -> bool:
+        with self._changed:
+            if len(self._waiting) >= self._most_waiting:
+                if self._in_turn:
+                    return False
+                self._waiting.popleft()
+            self._waiting.append(task)
+            self._changed.notify()
+        return True
 
     def _run(self) -> None:
         lower_priority()

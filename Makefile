@@ -51,7 +51,7 @@ lint: $(VENV)/.made
 proto: $(VENV)/.made
 	$(BIN)/python proto/generate.py
 
-# About 15 minutes after the first time, which also installs the peers and makes the models.
+# About an hour after the first time, which also installs the peers and makes the models.
 bench: $(VENV)/.made $(DEVICE_VENV)/.made
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.models --data $(DATA)

@@ -18,7 +18,18 @@ from pathlib import Path
 
 import click
 
-from benchmarks import cli_start, cold_start, crops, detect_path, footprint, frame_path, memory
+from benchmarks import (
+    agent_memory,
+    agent_rate,
+    cli_start,
+    cold_start,
+    crops,
+    detect_path,
+    enqueue,
+    footprint,
+    frame_path,
+    memory,
+)
 from benchmarks.places import with_places
 from benchmarks.table import Row, show
 from edge.errors import EdgeloopError
@@ -69,6 +80,22 @@ BENCHMARKS: Mapping[str, tuple[str, Measure]] = {
         lambda models, data, effort: memory.measure(
             models, data, frames=effort.many, count_frames=max(20, effort.many // 100)
         ),
+    ),
+    "enqueue": (
+        enqueue.TITLE,
+        lambda _models, _data, effort: enqueue.measure(
+            Path("work"), samples=75 * effort.frames, rounds=max(1, effort.rounds // 2)
+        ),
+    ),
+    "agent_rate": (
+        agent_rate.TITLE,
+        lambda models, data, effort: agent_rate.measure(
+            models, data, rounds=max(1, effort.rounds // 2), seconds=effort.frames / 2, waiting=300 * effort.frames
+        ),
+    ),
+    "agent_memory": (
+        agent_memory.TITLE,
+        lambda models, data, effort: agent_memory.measure(models, data, frames=effort.many),
     ),
 }
 

@@ -17,13 +17,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edge.answering import Answer, Answerer
-from edge.desk import AgentDesk
 from edge.errands import Errands
 from edge.errors import BackendError, ImageError, StorageError, UsageError
 from edge.home import DeviceHome
 from edge.journal import Journal
 from edge.keeper import Keeper, limits_of
-from edge.kiosk.desk import Watching
 from edge.link import Link, LinkParts
 from edge.outbox.recovering import RecoveringOutbox
 from edge.reporter import Reporter
@@ -44,6 +42,7 @@ from edge.update.updater import Updater
 from edge.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from edge.kiosk.desk import Watching
     from edge.kiosk.server import KioskServer
 
 OpenSource = Callable[..., FrameSource]
@@ -239,6 +238,7 @@ class Agent:
         )
 
     def _start_kiosk(self) -> KioskServer:
+        from edge.kiosk.agent_desk import AgentDesk
         from edge.kiosk.server import KioskServer, kiosk_options
 
         desk = AgentDesk(
@@ -428,6 +428,8 @@ class Agent:
         self._report_disk("")
 
     def _watching(self) -> Watching:
+        from edge.kiosk.desk import Watching
+
         return Watching(name=self._source_name, lost=self._lost)
 
     def _state(self) -> AgentState:

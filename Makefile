@@ -35,7 +35,7 @@ demo: $(VENV)/.made $(DEVICE_VENV)/.made
 	$(BIN)/edgeloop demo --work $(WORK)
 
 test: $(VENV)/.made $(DEVICE_VENV)/.made
-	$(BIN)/python -m pytest -m "not slow and not data and not faults and not gpu and not browser and not arm64 and not server" --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not data and not faults and not gpu and not browser and not arm64 and not server" --cov --cov-report=term --cov-fail-under=90
 
 test-all: $(VENV)/.made $(DEVICE_VENV)/.made
 	$(BIN)/python -m pytest -m "slow or data or faults or gpu or browser or arm64 or server"

@@ -360,7 +360,7 @@ def test_damage_ends_in_a_blurred_picture_or_in_none(kind: str, place: int, byte
     if protected.payload is None:
         assert protected.problem.startswith("privacy: picture: ")
     else:
-        assert detail(decoded(protected.payload), SMALL) < 8
+        assert detail(decoded(protected.payload), SMALL) < 16  # of noise it is 85; damaged tables add some of their own
 
 
 SMALL = Box(left=8, top=8, right=40, bottom=40)

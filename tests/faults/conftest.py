@@ -20,6 +20,12 @@ from released_files import files_of
 from edge.bundle.manifest import KeepPolicy
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """All of them take seconds and stop at nothing: `make test-all` runs them."""
+    if Path(__file__).parent in item.path.parents:
+        item.add_marker(pytest.mark.faults)
+
+
 def unlike_all_others(number: int) -> bytes:
     """A picture with the lower eight bits of its number in the upper half, and the next eight below."""
     picture = numbered(number)

@@ -2,6 +2,7 @@
 
 A tour, in the order a picture takes:
 
+    source      `edge.sources`: frames of a folder, a video or a camera that comes and goes; unchanged scenes are skipped.
     bundle      a folder: models in one or two formats, golden vectors, the proof, and `manifest.json` which says how to
                 run them. `edge.bundle.reader.open_bundle` checks every digest; `edge.bundle.archive` packs one file.
     preprocess  `edge.preprocess` over `edge.image`: encoded bytes or an array, whole or in crops -> the model's input,
@@ -13,11 +14,12 @@ A tour, in the order a picture takes:
     pipeline    `edge.pipeline`: detect, then read every crop, then count.
     decide      `edge.decide`: ACCEPT, CONFIRM (ask the person) or UNKNOWN, by the bundle's thresholds.
     keep        `edge.keep`: is this picture worth a second look, within budgets, and may anybody see it?
-    outbox      `edge.outbox`: the durable queue (SQLite) of what is kept.
+    outbox      `edge.outbox`: the durable queue (SQLite) of what is kept; bounded, and it survives its own damage.
     sync        `edge.sync`: offers digests, sends what is missing, deletes after the receipt.
     update      `edge.update`: signed releases, two slots, a self-test on the golden vectors, and the way back.
 
-`edge.engine.Engine` composes the first six and `edge.agent` all of them; `edge.types` holds the values that travel
+`edge.engine.Engine` composes bundle to decide and `edge.agent` all of them, with `edge.kiosk` for a screen beside the
+camera; `edge.doctor` says what works on a device, `edge.install` makes a service of it; `edge.types` holds the values that travel
 between the steps, `edge.errors` what can go wrong; `edge.durable` alone writes files that must survive.
 
     import edge

@@ -2,7 +2,7 @@
 
 A tour, in the order a picture takes:
 
-    source      `edge.sources`: frames of a folder, a video or a camera that comes and goes; unchanged scenes are skipped.
+    source      `edge.sources`: frames of a folder, a video or a camera that comes and goes; still scenes are skipped.
     bundle      a folder: models in one or two formats, golden vectors, the proof, and `manifest.json` which says how to
                 run them. `edge.bundle.reader.open_bundle` checks every digest; `edge.bundle.archive` packs one file.
     preprocess  `edge.preprocess` over `edge.image`: encoded bytes or an array, whole or in crops -> the model's input,
@@ -19,8 +19,8 @@ A tour, in the order a picture takes:
     update      `edge.update`: signed releases, two slots, a self-test on the golden vectors, and the way back.
 
 `edge.engine.Engine` composes bundle to decide and `edge.agent` all of them, with `edge.kiosk` for a screen beside the
-camera; `edge.doctor` says what works on a device, `edge.install` makes a service of it; `edge.types` holds the values that travel
-between the steps, `edge.errors` what can go wrong; `edge.durable` alone writes files that must survive.
+camera; `edge.doctor` says what works on a device, `edge.install` makes a service of it; `edge.types` holds the values
+that travel between the steps, `edge.errors` what can go wrong; `edge.durable` alone writes files that must survive.
 
     import edge
 

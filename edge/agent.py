@@ -142,20 +142,30 @@ class Agent:
             self._outbox.release_all()
         self._journal = Journal(self._home.journal, max_bytes=settings.journal_max_bytes)
         stack.callback(self._journal.close)
-        rejected = self._slots.count_start()
-        if rejected:
-            self._say(f"bundle {rejected[:12]} never got to answer frames; back to the one before")
+        self._count_start()
         self._engines = Engines(settings, self._slots, can_wait=self._transport is not None, say=self._say)
         self._start(stack)
+
+    def _count_start(self) -> None:
+        try:
+            rejected = self._slots.count_start()
+        except StorageError as error:  # a start that is not counted is better than none
+            self._report_disk(str(error))
+            return
+        if rejected:
+            self._say(f"bundle {rejected[:12]} never got to answer frames; back to the one before")
 
     def _start(self, stack: contextlib.ExitStack) -> None:
         reporter = Reporter(self._report_status, report=self._report_disk)
         # A frame of 1080p is 6 MB; what decides on it waits for no disk, so a few may wait and the rest takes its turn.
-        self._keeping = Errands("keeping", in_background=self._is_live, most_waiting=4, in_turn=True)
-        self._writing = Errands("writing", in_background=self._is_live)
+        self._keeping = Errands(
+            "keeping", in_background=self._is_live, most_waiting=4, in_turn=True, failed=self._say_failure
+        )
+        self._writing = Errands("writing", in_background=self._is_live, failed=self._say_failure)
         self._keeper = self._make_keeper()
         self._answerer = self._make_answerer()
         stack.callback(self._answerer.close)
+        stack.callback(self._join_link)
         stack.callback(lambda: reporter.stop(timeout_s=self._left_s()))
         stack.callback(lambda: self._writing.stop(timeout_s=self._left_s()))
         stack.callback(lambda: self._keeper.stop(timeout_s=self._left_s()))
@@ -170,7 +180,6 @@ class Agent:
         if self._transport is not None:
             link = self._link = self._make_link(self._transport)
             link.start()
-            stack.callback(lambda: link.stop(timeout_s=self._left_s()))
         stack.callback(self._begin_stop)
 
     def _open_source(self) -> FrameSource:
@@ -233,7 +242,7 @@ class Agent:
                 say=self._say,
                 clock=self._clock,
                 jitter=self._jitter,
-                is_metered=lambda: self._settings.metered or self._home.metered.exists(),
+                is_metered=lambda: self._settings.metered or self._home.is_metered(),
             )
         )
 
@@ -387,7 +396,13 @@ class Agent:
     def _begin_stop(self) -> None:
         self._phase = "stopped"
         self._watchdog.stopping()
+        if self._link is not None:
+            self._link.hang_up()
         self._stop_by = time.monotonic() + STOP_TIMEOUT_S
+
+    def _join_link(self) -> None:
+        if self._link is not None:
+            self._link.join(timeout_s=self._left_s())
 
     def _left_s(self) -> float:
         """What is left of the time that all threads together have to end."""

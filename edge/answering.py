@@ -135,8 +135,9 @@ class Answerer:
 
     def confirm_what_worked(self) -> None:
         """Confirms a bundle on trial that has answered at all: there is nothing more to answer."""
-        if self._good_frames:
-            self._confirm()
+        engine = self.slot.current
+        if self._good_frames and engine is not None:
+            self._confirm(engine.bundle.digest)
 
     def _finish(self, frame: Frame, inference: Inference, engine: Engine, pass_number: int, *, now: bool) -> Answer:
         undecided = Answer(frame=frame, inference=inference, manifest=engine.bundle.manifest)
@@ -179,21 +180,29 @@ class Answerer:
             self._good_frames += 1
             is_due = self._good_frames % self._confirm_frames == 0
         if is_due:
-            self._writing.do(self._confirm)
+            self._confirm(engine.bundle.digest)
 
-    def _confirm(self) -> None:
+    def _confirm(self, digest: str) -> None:
         """Ends the trial of a bundle, once; a disk that fails is tried again with later frames."""
-        try:
-            self._slots.confirm()
-        except StorageError as error:
-            self._report(str(error))
+
+        def confirm() -> None:
+            try:
+                self._slots.confirm(digest)
+            except StorageError as error:
+                self._report(str(error))
+
+        self._writing.do(confirm)
 
     def _fall_back(self, failed: Engine, reason: str) -> bool:
         """Whether another engine stands ready: because of us, or of another thread that met the same failure."""
         with self._lock:
             if failed is not self.slot.current:
                 return True
-            engine = self._engines.fall_back(reason)
+            try:
+                engine = self._engines.fall_back(failed.bundle.digest, reason)
+            except StorageError as error:  # the next frame tries again
+                self._report(str(error))
+                return False
             if engine is None:
                 return False
             self._good_frames = 0

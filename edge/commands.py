@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edge.bundle.manifest import BundleManifest
     from edge.bundle.reader import Bundle
     from edge.loading import StageChoice
-    from edge.outbox.base import AuditRow
+    from edge.outbox.base import AuditRow, OutboxLimits
     from edge.sync.base import SyncTransport
     from edge.sync.uploader import DrainResult
     from edge.telemetry import Counts
@@ -223,7 +223,6 @@ def sync_once(settings: AgentSettings, *, say: Say = lambda line: None) -> Drain
         RoadError: The server could not be reached; everything waits in the outbox as before.
         UsageError: No outbox here, no server named, or an agent is at work in this home.
     """
-    from edge.keeper import limits_of
     from edge.outbox.recovering import RecoveringOutbox
     from edge.sync.uploader import drain
 
@@ -231,7 +230,7 @@ def sync_once(settings: AgentSettings, *, say: Say = lambda line: None) -> Drain
     if not home.outbox.exists():
         raise UsageError(f"there is no outbox in {settings.home}", hint="has a device ever run with this --home?")
     with home.hold(), _transport(settings) as transport:
-        opened = RecoveringOutbox(home.outbox, limits_of(settings), report=say, clock=time.time)
+        opened = RecoveringOutbox(home.outbox, _no_limits(), report=say, clock=time.time)
         with contextlib.closing(opened) as outbox:
             outbox.release_all()
             return drain(outbox, transport, now=time.time)
@@ -244,16 +243,20 @@ def audit_rows(settings: AgentSettings, *, limit: int) -> tuple[AuditRow, ...]:
         UsageError: No outbox here.
         StorageError: It cannot be read.
     """
-    from edge.outbox.base import OutboxLimits
     from edge.outbox.sqlite import SqliteOutbox
 
     home = DeviceHome(folder=settings.home)
     if not home.outbox.exists():
         raise UsageError(f"there is no outbox in {settings.home}", hint="has a device ever run with this --home?")
-    # Whoever only looks must shed nothing, whatever cap the agent was given.
-    no_limits = OutboxLimits(max_bytes=1 << 50, max_entries=1 << 50, max_remembered=1 << 50, max_audit_rows=1 << 50)
-    with contextlib.closing(SqliteOutbox(home.outbox, no_limits)) as outbox:
+    with contextlib.closing(SqliteOutbox(home.outbox, _no_limits())) as outbox:
         return outbox.audit(limit=limit)
+
+
+def _no_limits() -> OutboxLimits:
+    """For commands that add nothing: they must shed nothing either, whatever cap the agent was given."""
+    from edge.outbox.base import OutboxLimits
+
+    return OutboxLimits(max_bytes=1 << 50, max_entries=1 << 50, max_remembered=1 << 50, max_audit_rows=1 << 50)
 
 
 def update_once(settings: AgentSettings, *, progress: Callable[[int, int], None]) -> UpdateResult:

@@ -7,6 +7,7 @@ the outbox, reports to `reached`, so that a test can end the process at every on
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import tempfile
@@ -98,7 +99,8 @@ def write_chunks(path: Path, chunks: Iterable[bytes], *, point: str = "file", mo
         raise storage_error(path, cause) from cause
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink(missing_ok=True)
     reached(f"{point}:after")
 
 
@@ -198,5 +200,6 @@ def replace_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as cause:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk says so here too
+            temporary.unlink(missing_ok=True)
         raise storage_error(path, cause) from cause

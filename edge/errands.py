@@ -16,11 +16,21 @@ class Errands:
         name: Of the thread.
         in_background: In a thread of its own, where whatever holds a task up holds up nobody else; else `do` runs it.
         most_waiting: Tasks that may wait.
+        failed: Told in one line of a task that did not handle its error.
         in_turn: What becomes of a task too many: True has `do` run it, for tasks that wait for no disk; False gives up
             the oldest.
     """
 
-    def __init__(self, name: str, *, in_background: bool, most_waiting: int = 1_000, in_turn: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        in_background: bool,
+        most_waiting: int = 1_000,
+        in_turn: bool = False,
+        failed: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._failed = failed
         self._in_background = in_background
         self._most_waiting = most_waiting
         self._in_turn = in_turn
@@ -62,4 +72,7 @@ class Errands:
                 if not self._waiting:
                     return
                 task = self._waiting.popleft()
-            task()
+            try:
+                task()
+            except Exception as error:  # one task must not end those that come
+                self._failed(f"{self._thread.name}: {type(error).__name__}: {' '.join(str(error).split())}")

@@ -51,6 +51,13 @@ class DeviceHome:
         """Says by being there that every byte costs; other programs of the device make and remove it."""
         return self.folder / "metered"
 
+    def is_metered(self) -> bool:
+        """Whether that file is there; a disk that cannot tell counts as no."""
+        try:
+            return self.metered.exists()
+        except OSError:
+            return False
+
     @property
     def kiosk_audit(self) -> Path:
         """Who asked the kiosk for what, one line a request."""

@@ -46,13 +46,15 @@ class Journal:
         data = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         try:
             with self._lock:
-                self._write(data)
+                if not self._file.closed:  # a line that comes too late is no error of a log
+                    self._write(data)
         except OSError as cause:
             raise durable.storage_error(self._path, cause) from cause
 
     def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        """Closes the file; later lines are dropped."""
+        with self._lock:
+            self._file.close()
 
     def _write(self, data: bytes) -> None:
         if self._file.tell() > 0 and self._file.tell() + len(data) > self._max_bytes:

@@ -138,7 +138,7 @@ class Keeper:
             Digest of the sample, which is durable now.
 
         Raises:
-            RefusedError: A privacy rule forbids it.
+            RefusedError: A privacy rule forbids it, or it is too large.
             StorageError: The disk is full or failing, or the outbox is full of samples that people answered.
             ImageError: The picture cannot be decoded any more.
         """
@@ -148,6 +148,8 @@ class Keeper:
         )
         if not made.verdict.keep:
             raise RefusedError(f"{frame.source}: the picture may not be kept: it shows what is private")
+        if len(made.payload) > self._settings.max_sample_bytes:
+            raise RefusedError(f"{frame.source}: the picture is too large to be kept: {len(made.payload)} bytes")
         outcome = self._outbox.put_many((self._sample(frame, inference, made),), now=self._clock())[0]
         if outcome is PutOutcome.SHED:
             raise StorageError("the outbox is full of samples that people answered", hint="let it send what it has")

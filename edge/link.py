@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from edge import __version__
 from edge.background import lower_priority
 from edge.errors import EdgeloopError, MissingExtraError, RoadError, StorageError, UsageError
-from edge.outbox.base import SampleOutbox
+from edge.outbox.base import OutboxStats, SampleOutbox
 from edge.settings import AgentSettings
 from edge.sync import backoff
 from edge.sync.base import SyncTransport
@@ -93,10 +93,18 @@ class Link:
         self._wake.set()
 
     def stop(self, *, timeout_s: float) -> None:
-        """Hangs up, which ends a call under way, and waits for the thread."""
+        """Hangs up and waits for the thread."""
+        self.hang_up()
+        self.join(timeout_s=timeout_s)
+
+    def hang_up(self) -> None:
+        """Ends a call under way, and the thread soon after; waits for nobody."""
         self._stopping = True
         self._wake.set()
         self._parts.transport.close()
+
+    def join(self, *, timeout_s: float) -> None:
+        """Waits for the thread to end."""
         self._thread.join(timeout_s)
 
     def step(self) -> float:
@@ -168,7 +176,7 @@ class Link:
         status = device_status(
             parts.telemetry.counts(),
             parts.slots.active,
-            parts.outbox.stats(),
+            self._outbox_stats(),
             device_id=parts.settings.device_id,
             software=f"edgeloop {__version__}",
         )
@@ -178,6 +186,13 @@ class Link:
         self._check_in_due = now + min(MAX_CHECK_IN_S, max(MIN_CHECK_IN_S, wanted_s))
         if self._announces_news(directive):
             self._update_due = now
+
+    def _outbox_stats(self) -> OutboxStats:
+        """Nothing of an outbox that cannot be read: the server must hear of such a device above all."""
+        try:
+            return self._parts.outbox.stats()
+        except StorageError:
+            return OutboxStats(pending=0, sent=0, parked=0, pending_bytes=0)
 
     def _announces_news(self, directive: Directive) -> bool:
         state = self._parts.slots.state

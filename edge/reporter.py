@@ -30,11 +30,12 @@ class Reporter:
         self._thread.start()
 
     def stop(self, *, timeout_s: float) -> None:
-        """Ends, and says it a last time."""
+        """Ends, and says it a last time; a disk that stands still is not waited for."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
-        self.once()
+        else:
+            self.once()
 
     def once(self) -> None:
         """Says it now."""
@@ -47,3 +48,4 @@ class Reporter:
         lower_priority()
         while not self._stopping.wait(INTERVAL_S):
             self.once()
+        self.once()

@@ -265,6 +265,8 @@ def _convert(name: str, value: object, kind: object) -> object:
             return _truth(value)
         return _plain(plain, value)
     except (TypeError, ValueError) as cause:
+        if _is_secret(name):
+            raise UsageError(f"setting {name!r}: expected {getattr(plain, '__name__', plain)}, in quotes") from None
         raise UsageError(f"setting {name!r}: {cause}") from cause
 
 
@@ -278,6 +280,10 @@ def _plain(kind: object, value: object) -> object:
     if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         return float(value)
     raise ValueError(f"expected {getattr(kind, '__name__', kind)}, found {value!r}")
+
+
+def _is_secret(name: str) -> bool:
+    return any(field.name == name and not field.repr for field in dataclasses.fields(AgentSettings))
 
 
 def _truth(value: object) -> bool:

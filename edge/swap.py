@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from edge.bundle.reader import Bundle
 from edge.engine import Engine, open_engine
-from edge.errors import BackendError, BundleError, FormatError, MissingExtraError, UsageError
+from edge.errors import BackendError, BundleError, FormatError, MissingExtraError, StorageError, UsageError
 from edge.home import DeviceHome
 from edge.image.decode import DEFAULT_LIMITS, DecodeLimits
 from edge.loading import StageChoice, choose_artifacts
@@ -143,13 +143,22 @@ class Engines:
             engine, self._next = self._next, None
         return engine
 
-    def fall_back(self, reason: str) -> Engine | None:
+    def fall_back(self, failed: str, reason: str) -> Engine | None:
         """Leaves a bundle on trial whose network fails while answering.
+
+        Args:
+            failed: Digest of the bundle that failed; another one that is active by now is left alone.
+            reason: What it said.
 
         Returns:
             The engine of the bundle before, or None when there is none.
+
+        Raises:
+            StorageError: The disk is full or failing; the bundle on trial is still the active one.
         """
         if not (self._slots.state.trial and self._slots.has_fallback):
+            return None
+        if failed != self._slots.active.bundle_digest:
             return None
         self._say(f"{reason}; back to the bundle before")
         self._slots.roll_back()
@@ -160,7 +169,10 @@ class Engines:
         here = hardware_fingerprint()
         if self._slots.active.tested_on != here:
             self.test(bundle)
-            self._slots.mark_tested(here)
+            try:
+                self._slots.mark_tested(here)
+            except StorageError as error:  # then they are tried again at the next start
+                self._say(str(error))
 
     def _load(self, bundle: Bundle) -> Engine:
         limits = DecodeLimits(max_bytes=self._settings.max_picture_bytes, max_pixels=DEFAULT_LIMITS.max_pixels)

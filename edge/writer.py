@@ -65,9 +65,11 @@ class GroupWriter:
         """Takes a sample for keeping; never waits for the disk.
 
         Returns:
-            False when it was given up at once: too much of more value waits.
+            False when it was given up at once: too much of more value waits, or this has ended.
         """
         with self._changed:
+            if self._stopping and not self._thread.is_alive():
+                return False
             if any(sample.digest == known.digest for known in (*self._under_way, *self._waiting)):
                 return True
             self._waiting.append(sample)
@@ -105,20 +107,29 @@ class GroupWriter:
         lower_priority()
         failures = 0
         while group := self._next_group():
+            is_last_try = self._stopping
             try:
                 outcomes = self._outbox.put_many(group, now=self._clock())
             except StorageError as error:
                 self._failed(str(error))
                 self._give_back()
-                if self._rest(min(RETRY_CAP_S, RETRY_S * 2.0 ** min(failures, 8))):
+                if is_last_try:
                     return
+                self._rest(min(RETRY_CAP_S, RETRY_S * 2.0 ** min(failures, 8)))
                 failures += 1
-                continue
-            failures = 0
-            with self._changed:
-                self._under_way = ()
-            self._settled(outcomes)
-            self._tidy()
+            except Exception as error:  # a sample that cannot be written down must not end the thread with all others
+                self._failed(f"samples cannot be kept: {type(error).__name__}: {' '.join(str(error).split())}")
+                self._forget()
+                self._dropped(len(group))
+            else:
+                failures = 0
+                self._forget()
+                self._settled(outcomes)
+                self._tidy()
+
+    def _forget(self) -> None:
+        with self._changed:
+            self._under_way = ()
 
     def _tidy(self) -> None:
         try:
@@ -129,8 +140,11 @@ class GroupWriter:
     def _next_group(self) -> tuple[Sample, ...]:
         """Waits for samples, then a moment for more; empty when there is nothing left to do."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._stopping)
-            self._changed.wait_for(lambda: len(self._waiting) >= GROUP or self._stopping, LINGER_S)
+            while not self._waiting:
+                if self._stopping:
+                    return ()
+                self._changed.wait_for(lambda: self._waiting or self._stopping)
+                self._changed.wait_for(lambda: len(self._waiting) >= GROUP or self._stopping, LINGER_S)
             self._under_way = tuple(self._waiting[:GROUP])
             del self._waiting[:GROUP]
             return self._under_way
@@ -143,7 +157,7 @@ class GroupWriter:
         if given_up:
             self._dropped(len(given_up))
 
-    def _rest(self, seconds: float) -> bool:
-        """Waits after a failure; True when there is no time left to try again."""
+    def _rest(self, seconds: float) -> None:
+        """Waits after a failure, or until there is no more time to."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._stopping, seconds)
+            self._changed.wait_for(lambda: self._stopping, seconds)

@@ -26,7 +26,7 @@ def examine_source(subject: Subject) -> tuple[Finding, ...]:
     if not where:
         what = "none; pictures come from the kiosk" if subject.settings.kiosk_port else "none named"
         return (Finding(name="source", state=State.SKIPPED, detail=what),)
-    if subject.is_running and is_local_camera(where):
+    if subject.is_running and (is_local_camera(where) or is_address(where)):
         return (Finding(name="source", state=State.SKIPPED, detail=f"an agent is at work with {public_name(where)}"),)
     return (_examine(subject, where),)
 

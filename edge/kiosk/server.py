@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge.background import lower_priority
 from edge.errors import MissingExtraError, UsageError
 from edge.kiosk.audit import Audit
 from edge.kiosk.options import KioskOptions, is_address
@@ -57,8 +58,10 @@ class KioskServer:
         self._options = options
         self._clock = clock
         self._audit = Audit(options.audit, max_bytes=options.audit_max_bytes)
-        self._clerks = ThreadPoolExecutor(CLERKS, thread_name_prefix="edgeloop-kiosk-clerk")
-        self._answerers = ThreadPoolExecutor(options.workers, thread_name_prefix="edgeloop-kiosk-answer")
+        self._clerks = ThreadPoolExecutor(CLERKS, thread_name_prefix="edgeloop-kiosk-clerk", initializer=lower_priority)
+        self._answerers = ThreadPoolExecutor(
+            options.workers, thread_name_prefix="edgeloop-kiosk-answer", initializer=lower_priority
+        )
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._port = 0

@@ -37,7 +37,8 @@ class FolderSource(StoredSource):
     def pictures(self) -> Generator[tuple[str, bytes]]:
         """See `StoredSource.pictures`."""
         for path in list_pictures(self._folder):
-            name = path.relative_to(self._folder).as_posix()
+            # Names are bytes; what is not UTF-8 could neither be written to a journal nor sent.
+            name = os.fsencode(path.relative_to(self._folder)).decode("utf-8", "replace")
             data = self._read(path, name)
             if data is not None:
                 yield name, data

@@ -88,15 +88,20 @@ def drain(
         waiting -= len(entries)
         total = total.plus(_Round(outbox, transport, entries, now).run())
     if total.retry_after_s == 0 and go_on():
-        total = total.plus(_send_answers(outbox, transport, now=now, batch=batch))
+        total = total.plus(_send_answers(outbox, transport, now=now, batch=batch, go_on=go_on))
     return total
 
 
 def _send_answers(
-    outbox: SampleOutbox, transport: SyncTransport, *, now: Callable[[], float], batch: int
+    outbox: SampleOutbox,
+    transport: SyncTransport,
+    *,
+    now: Callable[[], float],
+    batch: int,
+    go_on: Callable[[], bool],
 ) -> DrainResult:
     total = DrainResult()
-    while waiting := outbox.waiting_answers(limit=batch):
+    while go_on() and (waiting := outbox.waiting_answers(limit=batch)):
         taken: list[int] = []
         try:
             for answer in waiting:

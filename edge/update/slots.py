@@ -148,10 +148,14 @@ class Slots:
             if metadata_version > self._state.metadata_version:
                 self._write(replace(self._state, metadata_version=metadata_version))
 
-    def confirm(self) -> None:
-        """Ends the trial: the bundle has shown that it works here."""
+    def confirm(self, digest: str = "") -> None:
+        """Ends the trial: the bundle has shown that it works here.
+
+        Args:
+            digest: The bundle that has; nothing happens when another one is active by now. Empty for the active one.
+        """
         with self._lock:
-            if self._state.trial:
+            if self._state.trial and digest in ("", self.active.bundle_digest):
                 self._write(replace(self._state, trial="", trial_starts=0))
 
     def mark_tested(self, tested_on: str) -> None:

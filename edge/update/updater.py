@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge.bundle.manifest import MANIFEST_NAME, Verdict
 from edge.bundle.reader import Bundle, open_bundle
-from edge.errors import BundleError, FormatError, RoadError, SelfTestError, TrustError
+from edge.errors import BundleError, FormatError, MissingExtraError, RoadError, SelfTestError, TrustError, UsageError
 from edge.sync.base import SyncTransport
 from edge.update.slots import Slots
 from edge.update.staging import Progress, StagingPlan, stage
@@ -127,6 +127,10 @@ class Updater:
         except (SelfTestError, FormatError):
             self._slots.reject(digest)
             raise
+        except (UsageError, MissingExtraError) as error:
+            # Made for other devices: another release may come that is made for this one.
+            self._slots.reject(digest)
+            raise BundleError(f"bundle {digest[:12]} cannot run here: {error.message}", hint=error.hint) from error
         self._slots.activate(tested_on=self._fingerprint(), metadata_version=metadata_version)
 
     def _result(self, outcome: UpdateOutcome, *, fetched: int = 0, reason: str = "") -> UpdateResult:

@@ -1,5 +1,6 @@
 """The commands inside this process: the same functions and words that test_device_cli starts as processes."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import time
 import pytest
 from click.testing import CliRunner
 from device_world import copy_tree, publish, root_file
+from sample_values import make_sample
 
 from cloud_train.ingest.server import running_server
 from edge import commands
@@ -17,6 +19,7 @@ from edge.bundle.manifest import KeepPolicy
 from edge.bundle.reader import open_bundle
 from edge.cli import device
 from edge.errors import EdgeloopError, ImageError, UsageError
+from edge.outbox.sqlite import SqliteOutbox
 from edge.settings import AgentSettings
 from edge.update.slots import Slots
 from edge.update.types import UpdateOutcome
@@ -192,3 +195,17 @@ def test_wrong_words(tmp_path, monkeypatch, words, message):
     done = invoke(*words)
     assert isinstance(done.exception, UsageError)
     assert message in str(done.exception)
+
+
+def test_a_command_that_only_sends_or_looks_sheds_nothing(tmp_path, server):
+    """Whatever cap the agent was given, and the person at the keyboard was not told of."""
+    home = tmp_path / "home"
+    home.mkdir()
+    with contextlib.closing(SqliteOutbox(home / "outbox.sqlite")) as outbox:
+        outbox.put_many([make_sample(number) for number in range(20)], now=1.0)
+    small = AgentSettings(home=home, server=server.target, outbox_max_entries=5)
+    assert commands.audit_rows(small, limit=10) == ()
+    commands.sync_once(small)
+    with contextlib.closing(SqliteOutbox(home / "outbox.sqlite")) as outbox:
+        stats = outbox.stats()
+    assert (stats.shed, stats.sent + stats.parked + stats.pending) == (0, 20)

@@ -33,6 +33,8 @@ class Disk(MemoryOutbox):
         self.open.wait(10)
         if self.error:
             raise StorageError(self.error)
+        if any(sample.metadata.label == "cannot be written" for sample in samples):
+            raise ValueError("no number")
         self.groups.append(len(samples))
         return super().put_many(samples, now=now)
 
@@ -163,3 +165,35 @@ def test_a_stop_writes_what_waits_and_says_what_it_could_not(
     for number in range(3):
         other.writer.hand_over(make_sample(number))
     assert other.writer.stop(timeout_s=5) == 3
+
+
+def test_a_sample_that_cannot_be_written_down_does_not_end_the_others(make: Callable[..., Bench]) -> None:
+    bench = make()
+    bad = make_sample(1)
+    bench.writer.hand_over(replace(bad, metadata=replace(bad.metadata, label="cannot be written")))
+    bench.until(lambda: bench.dropped == 1)
+    assert bench.failures == ["samples cannot be kept: ValueError: no number"]
+    bench.writer.hand_over(make_sample(2))
+    bench.until(lambda: bench.outcomes == [PutOutcome.KEPT])
+
+
+def test_room_that_comes_back_while_it_rests_is_used_at_the_stop(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "RETRY_S", 60.0)
+    bench = make()
+    bench.disk.error = "the disk is full"
+    bench.writer.hand_over(make_sample(1))
+    bench.until(lambda: bench.failures)
+    bench.disk.error = ""
+    assert bench.writer.stop(timeout_s=5) == 0
+    assert bench.disk.stats().pending == 1
+    assert not bench.writer.hand_over(make_sample(2))
+
+
+def test_one_sample_larger_than_all_that_may_wait_does_not_end_it(make: Callable[..., Bench]) -> None:
+    bench = make(max_bytes=len(make_sample(0).payload))
+    assert not bench.writer.hand_over(make_sample(1, size_bytes=1000))
+    assert bench.dropped == 1
+    bench.writer.hand_over(make_sample(2))
+    bench.until(lambda: bench.outcomes == [PutOutcome.KEPT])

@@ -140,3 +140,10 @@ def test_a_token_is_not_shown():
 )
 def test_what_systemd_says(environment, expected):
     assert watchdog_told(environment) == expected
+
+
+def test_a_token_of_the_wrong_kind_is_refused_without_showing_it(tmp_path):
+    file = toml(tmp_path, '[device]\nhome = "x"\nkiosk_token = 12345678901234567890\n')
+    with pytest.raises(UsageError, match="setting 'kiosk_token': expected str, in quotes") as caught:
+        load(file)
+    assert "1234" not in f"{caught.value}{caught.value.__cause__}"

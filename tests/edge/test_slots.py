@@ -258,3 +258,21 @@ def test_a_disk_that_cannot_be_written_changes_nothing(tmp_path, bundles, monkey
     monkeypatch.undo()
     assert slots.state == before == Slots(tmp_path).state
     assert slots.open_active().digest == first
+
+
+def test_only_the_bundle_that_runs_can_end_its_trial(tmp_path, make_bundle):
+    """Frames that the one before still answers while the next is being loaded prove nothing of it."""
+    slots = Slots(tmp_path / "home")
+    digests = []
+    for number in (1, 2):
+        bundle = make_bundle(tmp_path / str(number), version=number, flavour=number)
+        digests.append(open_bundle(bundle).digest)
+        shutil.copytree(bundle, slots.staging(digests[-1]))
+        slots.install(digests[-1])
+        slots.activate(tested_on="here", metadata_version=number)
+        if number == 1:
+            slots.confirm(digests[0])
+    slots.confirm(digests[0])
+    assert slots.state.trial
+    slots.confirm(digests[1])
+    assert not slots.state.trial

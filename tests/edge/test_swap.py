@@ -107,9 +107,11 @@ def test_the_one_before_starts_when_the_newest_does_not_load(tmp_path, bundles, 
 def test_fall_back_only_on_trial(tmp_path, bundles):
     device = Device(tmp_path).install(bundles[0]).install(bundles[1])
     device.slots.confirm()
-    assert device.engines.fall_back("failed") is None
+    newest, before = (open_bundle(bundles[number]).digest for number in (1, 0))
+    assert device.engines.fall_back(newest, "failed") is None
     again = Device(tmp_path / "other").install(bundles[0]).install(bundles[1])
-    assert version(again.engines.fall_back("failed")) == 1
+    assert again.engines.fall_back(before, "failed") is None  # by now another one is active, which did not fail
+    assert version(again.engines.fall_back(newest, "failed")) == 1
     assert again.said[0] == "failed; back to the bundle before"
 
 

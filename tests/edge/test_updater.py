@@ -8,7 +8,7 @@ from device_world import RepositoryRoad, copy_tree, metadata_folder, publish, ro
 from edge import durable
 from edge.bundle.manifest import Verdict
 from edge.bundle.reader import open_bundle
-from edge.errors import BundleError, SelfTestError, StorageError
+from edge.errors import BundleError, MissingExtraError, SelfTestError, StorageError, UsageError
 from edge.update.selftest import self_test
 from edge.update.slots import Slots
 from edge.update.trust import TrustStore
@@ -320,3 +320,25 @@ def test_an_end_at_every_durable_point(tmp_path, store, signed):
         assert device.slots.open_active().digest in digests, points[number - 1]
         assert device.update().outcome in (UpdateOutcome.ACTIVATED, UpdateOutcome.CURRENT)
         assert device.runs() == 2, points[number - 1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UsageError("v2 has no artifact 'tflite'"), MissingExtraError("onnxruntime", "onnx")],
+    ids=["name", "library"],
+)
+def test_a_release_for_other_devices_is_rejected_and_not_tried_again(device, store, signed, error):
+    """It must not end the agent, which would only meet it again after every restart."""
+    device.update()
+    device.slots.confirm()
+    publish(store, signed / "v2", now=NOW)
+
+    def cannot(bundle):
+        raise error
+
+    device.check = cannot
+    first = device.update()
+    assert first.outcome is UpdateOutcome.REJECTED
+    assert "cannot run here" in first.reason
+    assert device.runs() == 1
+    assert device.slots.state.rejected == (open_bundle(signed / "v2").digest,)

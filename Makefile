@@ -38,7 +38,8 @@ test: $(VENV)/.made $(DEVICE_VENV)/.made
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not data and not faults and not gpu and not browser and not arm64 and not server" --cov --cov-report=term --cov-fail-under=90
 
 test-all: $(VENV)/.made $(DEVICE_VENV)/.made
-	$(BIN)/python -m pytest -m "slow or data or faults or gpu or browser or arm64 or server"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(slow or data or faults or gpu or browser or server) and not arm64"
+	$(BIN)/python -m pytest -m arm64
 	$(DEVICE_VENV)/bin/python -m device_tests --device local
 
 lint: $(VENV)/.made

@@ -36,6 +36,7 @@ class RepositoryRoad:
     stored: dict[str, bytes] = field(default_factory=dict)
     stored_times: list[str] = field(default_factory=list)
     statuses: list[DeviceStatus] = field(default_factory=list)
+    answers: list[tuple[str, Feedback]] = field(default_factory=list)
     announced: str = ""
     check_in_s: float = 0.0
     closed: bool = False
@@ -64,7 +65,8 @@ class RepositoryRoad:
             yield Receipt(digest=sample.digest, status=ReceiptStatus.STORED)
 
     def annotate(self, digest: str, feedback: Feedback) -> None:
-        raise NotImplementedError
+        self._require_up()
+        self.answers.append((digest, feedback))
 
     def check_in(self, status: DeviceStatus) -> Directive:
         self._require_up()

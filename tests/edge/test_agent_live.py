@@ -241,20 +241,12 @@ def browser() -> Iterator[Any]:
         yield client
 
 
-class AnsweredRoad(RepositoryRoad):
-    """Takes people's answers too."""
-
-    def annotate(self, digest: str, feedback: Any) -> None:
-        self._require_up()
-        self.__dict__.setdefault("answers", []).append((digest, feedback))
-
-
 def test_what_a_person_says_at_the_kiosk_goes_home_with_the_picture(
     tmp_path: Path, live: Callable[..., Life], make_bundle: Callable[..., Path], picture_bytes: Any, browser: Any
 ) -> None:
     signed = make_bundle(tmp_path / "signed", keep=KEEP)
     publish(tmp_path / "store", signed, now=time.time())
-    road, port = AnsweredRoad(tmp_path / "store"), free_port()
+    road, port = RepositoryRoad(tmp_path / "store"), free_port()
     TrustStore(tmp_path / "home", road, channel="stable").install_root(root_file(tmp_path / "store"))
     life = live(None, road=road, kiosk_port=port, payload="original")
     address = f"http://127.0.0.1:{port}"
@@ -265,10 +257,10 @@ def test_what_a_person_says_at_the_kiosk_goes_home_with_the_picture(
     answer = {"prediction_id": said["prediction_id"], "kind": "corrected", "label": "green", "who": "ada"}
     told = browser.post(f"{address}/feedback", json=answer)
     assert told.status_code == 200, told.text
-    life.until(lambda: road.__dict__.get("answers"))
+    life.until(lambda: road.answers)
     digest = hashlib.sha256(data).hexdigest()
     assert road.stored == {digest: data}
-    ((about, feedback),) = road.__dict__["answers"]
+    ((about, feedback),) = road.answers
     assert (about, feedback.label, feedback.who) == (digest, "green", "ada")
     assert life.status()["answers_waiting"] == 0
     counts = life.end()

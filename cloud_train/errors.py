@@ -15,3 +15,11 @@ class UnknownSampleError(EdgeloopError):
 
 class PublishError(EdgeloopError):
     """A bundle may not be published: unproven, or not newer than what the channel offers."""
+
+
+class UnknownCallerError(EdgeloopError):
+    """A caller shows no certificate or token that this fleet knows; gRPC says UNAUTHENTICATED, HTTP 401."""
+
+
+class ForbiddenError(EdgeloopError):
+    """A caller is known and may not do this; gRPC says PERMISSION_DENIED, HTTP 403."""

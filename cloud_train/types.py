@@ -211,12 +211,16 @@ class SampleRecord:
         size_bytes: Its size.
         received_at: Seconds since the epoch, UTC.
         metadata: What the device knew.
+        checked_at: When its picture was decoded whole in the worker, None before.
+        fault: Why that failed: the sample is in quarantine, kept and shown to nobody. Empty for a sound one.
     """
 
     digest: str
     size_bytes: int
     received_at: float
     metadata: SampleMetadata
+    checked_at: float | None = None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +264,17 @@ class DeviceRecord:
         bundle_version: Its version.
         frames: Frames answered since its start.
         last_error: Its newest failure.
+        software: `edgeloop <version>`.
+        platform: Machine and system.
+        outbox_pending: Entries that wait on it.
+        outbox_bytes: Their bytes.
+        outbox_parked: Entries that were refused.
+        starts: Starts of its agent, ever.
+        unclean_starts: Of these, after no proper stop.
+        on_trial: Whether its bundle has yet to show that it works.
+        rejected: Digests of bundles that failed on it.
+        clock_skew_s: Its wall clock minus the server's.
+        latency_p50_ms: Median time from picture to decision.
     """
 
     device_id: str
@@ -268,3 +283,14 @@ class DeviceRecord:
     bundle_version: int
     frames: int
     last_error: str
+    software: str = ""
+    platform: str = ""
+    outbox_pending: int = 0
+    outbox_bytes: int = 0
+    outbox_parked: int = 0
+    starts: int = 0
+    unclean_starts: int = 0
+    on_trial: bool = False
+    rejected: tuple[str, ...] = ()
+    clock_skew_s: float = 0.0
+    latency_p50_ms: float = 0.0

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from cloud_train.ingest.callers import Caller
 from cloud_train.ingest.commit import GroupCommit
 from cloud_train.ingest.intake import Intake, PayloadRefusedError, Upload
 from cloud_train.ingest.picture import size_fault
@@ -67,19 +68,21 @@ class PushParts:
     max_payload_bytes: int
 
 
-async def push(pieces: AsyncIterator[Chunk], parts: PushParts) -> AsyncGenerator[Receipt, None]:
+async def push(pieces: AsyncIterator[Chunk], parts: PushParts, *, caller: Caller) -> AsyncGenerator[Receipt, None]:
     """Takes pieces until they end; yields every receipt once its sample is durable or refused for good.
 
     Args:
         pieces: Those of a sample follow each other; the first carries the offer.
         parts: Of the server.
+        caller: Who sends; a sample of another device ends the stream.
 
     Raises:
+        ForbiddenError: A piece belongs to another device.
         FormatError: A piece makes no sense.
         RoadError: The device shall offer again.
         StorageError: The disk is full or failing; nothing was lost that has a receipt.
     """
-    stream = _PushStream(parts)
+    stream = _PushStream(parts, caller)
     reader = asyncio.create_task(stream.read(pieces))
     try:
         while (said := await stream.said.get()) is not None:
@@ -97,7 +100,8 @@ class _PushStream:
     `said` carries the receipts, an error that ends the stream, or None at its end.
     """
 
-    def __init__(self, parts: PushParts) -> None:
+    def __init__(self, parts: PushParts, caller: Caller) -> None:
+        self._caller = caller
         self.said: asyncio.Queue[Receipt | Exception | None] = asyncio.Queue()
         self._parts = parts
         self._turn: str | None = None
@@ -143,6 +147,7 @@ class _PushStream:
     async def _begin(self, piece: Chunk) -> None:
         """Opens an upload, unless the sample is durable already: then its pieces are skipped."""
         offer, parts = _offer_of(piece, self._parts.max_payload_bytes), self._parts
+        self._caller.must_be(offer.metadata.device_id)
         await parts.turns.take(offer.digest)
         self._turn = offer.digest
         if await self._in_thread(parts.is_stored, offer.digest):

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloud_train.errors import ServerError
+from cloud_train.ingest.callers import Gate
 from cloud_train.ingest.commit import GroupCommit
 from cloud_train.ingest.handlers import known_samples
 from cloud_train.ingest.intake import Intake, Upload
 from cloud_train.ingest.push import PushParts, Turns
 from cloud_train.settings import ServeSettings, serve_settings
+from cloud_train.store.audit import SqlAuditLog
 from cloud_train.store.blobs import FolderBlobStore
 from cloud_train.store.layout import StoreLayout
 from cloud_train.store.lock import exclusive
@@ -35,8 +37,8 @@ from edge.sync.grpc_transport import is_loopback
 if TYPE_CHECKING:
     import grpc
 
-    from cloud_train.ingest.servicer import Desk
-    from cloud_train.store.meta import MetaStore
+    from cloud_train.ingest.desk import Desk
+    from cloud_train.store.sql import SqlMetaStore
 
 SERVER_FILE = "server.json"
 _NUM_WORKERS = 8
@@ -152,9 +154,9 @@ async def _running(settings: ServeSettings) -> AsyncIterator[ServerInfo]:
 
 
 def _open_desk(
-    settings: ServeSettings, meta: MetaStore, workers: ThreadPoolExecutor, writer: ThreadPoolExecutor
+    settings: ServeSettings, meta: SqlMetaStore, workers: ThreadPoolExecutor, writer: ThreadPoolExecutor
 ) -> Desk:
-    from cloud_train.ingest.servicer import Desk
+    from cloud_train.ingest.desk import Desk
 
     store, clock = settings.store, time.time
     blobs = FolderBlobStore(StoreLayout(root=store).blobs)
@@ -173,7 +175,9 @@ def _open_desk(
     )
     return Desk(
         settings=settings,
+        gate=Gate(),
         meta=meta,
+        audit=SqlAuditLog(meta.database),
         blobs=blobs,
         repository=store / "repository",
         pushes=pushes,
@@ -182,7 +186,9 @@ def _open_desk(
     )
 
 
-def _commit(meta: MetaStore, blobs: FolderBlobStore, clock: Callable[[], float], uploads: tuple[Upload, ...]) -> None:
+def _commit(
+    meta: SqlMetaStore, blobs: FolderBlobStore, clock: Callable[[], float], uploads: tuple[Upload, ...]
+) -> None:
     """Makes checked uploads durable: pictures first, then their records, so that a record always has its picture."""
     blobs.adopt({upload.offer.digest: upload.path for upload in uploads})
     now = clock()
@@ -202,7 +208,9 @@ def _commit(meta: MetaStore, blobs: FolderBlobStore, clock: Callable[[], float],
 def _listen(desk: Desk, host: str, port: int, tls: grpc.ServerCredentials | None) -> tuple[grpc.aio.Server, ServerInfo]:
     import grpc
 
-    from cloud_train.ingest.servicer import FleetServicer, SamplesServicer, UpdatesServicer
+    from cloud_train.ingest.fleet_servicer import FleetServicer
+    from cloud_train.ingest.samples_servicer import SamplesServicer
+    from cloud_train.ingest.updates_servicer import UpdatesServicer
     from edge.wire import limits
     from edge.wire.v1 import edgeloop_pb2_grpc as stubs
 

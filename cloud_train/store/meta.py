@@ -15,8 +15,12 @@ class MetaStore(Protocol):
     Every call raises `StorageError` when the database fails; nothing is half-written then.
     """
 
-    def add_samples(self, records: tuple[SampleRecord, ...]) -> None:
-        """Records samples in one transaction; a digest that is there keeps its first record."""
+    def add_samples(self, records: tuple[SampleRecord, ...]) -> frozenset[str]:
+        """Records samples and their audit in one transaction; a digest that is there keeps its first record.
+
+        Returns:
+            Digests that were not recorded, because their device has been shut out.
+        """
         ...
 
     def known(self, digests: Iterable[str]) -> frozenset[str]:
@@ -28,11 +32,11 @@ class MetaStore(Protocol):
         ...
 
     def samples(self) -> tuple[SampleRecord, ...]:
-        """All records, oldest first."""
+        """All records but those in quarantine, oldest first."""
         ...
 
     def unlabelled(self, *, limit: int) -> tuple[SampleRecord, ...]:
-        """Samples without any answer, highest `metadata.value` first."""
+        """Samples without any answer and not in quarantine, highest `metadata.value` first."""
         ...
 
     def add_label(self, label: Label) -> None:

@@ -1,24 +1,21 @@
-"""The meta store on SQLAlchemy: SQLite in the store folder by default, another database by URL."""
+"""The meta store on SQLAlchemy."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cloud_train.errors import UnknownSampleError
-from cloud_train.store.lock import exclusive
+from cloud_train.fleet.types import AuditEntry
+from cloud_train.store.database import Database, insert_rows, insert_statement, open_database
+from cloud_train.store.rows import fields_of, without
 from cloud_train.types import DeviceRecord, Label, SampleRecord
 from edge import durable
 from edge.errors import StorageError
 from edge.outbox.base import SampleMetadata
 from edge.types import FeedbackKind, KeepReason, Outcome
 from edge.update.types import Release
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Table
 
 _IN_CLAUSE = 500
 
@@ -32,79 +29,39 @@ def open_meta_store(where: Path | str) -> SqlMetaStore:
     Raises:
         StorageError: It cannot be opened, is damaged, or was written by a newer edgeloop.
     """
-    path = where if isinstance(where, Path) else None
-    if path is not None:
-        durable.make_folder(path.parent)
-    store = SqlMetaStore(_engine(where), name=str(where))
-    try:
-        if path is None:
-            store.migrate()
-        else:
-            with exclusive(path.with_name(path.name + ".lock")):
-                store.migrate()
-    except BaseException:
-        store.close()
-        raise
-    return store
-
-
-def _engine(where: Path | str) -> Engine:
-    from sqlalchemy import URL, create_engine, event
-
-    url = URL.create("sqlite", database=str(where)) if isinstance(where, Path) else where
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own connection
-    connection.isolation_level = None  # the driver would leave DDL outside of transactions; "begin" is sent by us
-    cursor = connection.cursor()
-    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    return SqlMetaStore(open_database(where))
 
 
 class SqlMetaStore:
-    """`MetaStore` on an SQLAlchemy engine. Made by `open_meta_store`.
+    """`MetaStore` in a database.
 
     Args:
-        engine: Where the tables are.
-        name: Path or URL, for errors.
+        database: Where the tables are.
     """
 
-    def __init__(self, engine: Engine, *, name: str) -> None:
-        self._engine = engine
-        self._name = name
+    def __init__(self, database: Database) -> None:
+        self.database = database
 
-    def migrate(self) -> None:
-        """Applies the migrations that are missing.
-
-        Raises:
-            StorageError: The database is damaged or newer than this edgeloop.
-        """
-        from alembic import command
-        from alembic.config import Config
-        from alembic.util import CommandError
-
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-        with self._connect() as connection:
-            config.attributes["connection"] = connection
-            try:
-                command.upgrade(config, "head")
-            except CommandError as cause:
-                raise StorageError(f"{self._name} was written by a newer edgeloop", hint="update edgeloop") from cause
-
-    def add_samples(self, records: tuple[SampleRecord, ...]) -> None:
+    def add_samples(self, records: tuple[SampleRecord, ...]) -> frozenset[str]:
         """See `MetaStore.add_samples`."""
-        from cloud_train.store.tables import SAMPLES
+        from sqlalchemy import select
 
-        rows = [_sample_row(record) for record in records]
-        if rows:
-            self._write(SAMPLES, rows)
+        from cloud_train.store.tables import AUDIT, MEMBERS, SAMPLES
+
+        if not records:
+            return frozenset()
+        devices = {record.metadata.device_id for record in records}
+        shut_out = select(MEMBERS.c.device_id).where(MEMBERS.c.device_id.in_(devices))
+        durable.reached("meta.samples:before")
+        with self.database.connect(writes=True) as connection:
+            revoked = frozenset(connection.execute(shut_out.where(MEMBERS.c.revoked_at.is_not(None))).scalars())
+            welcome = {record.digest: record for record in records if record.metadata.device_id not in revoked}
+            rows = [_sample_row(record) for record in welcome.values()]
+            insert = insert_statement(connection, SAMPLES, rows).returning(SAMPLES.c.digest)
+            fresh = connection.execute(insert, rows).scalars().all() if rows else ()
+            insert_rows(connection, AUDIT, [fields_of(_stored(welcome[digest])) for digest in fresh])
+        durable.reached("meta.samples:after")
+        return frozenset(record.digest for record in records if record.metadata.device_id in revoked)
 
     def known(self, digests: Iterable[str]) -> frozenset[str]:
         """See `MetaStore.known`."""
@@ -113,7 +70,7 @@ class SqlMetaStore:
         from cloud_train.store.tables import SAMPLES
 
         wanted, found = list(digests), set[str]()
-        with self._connect() as connection:
+        with self.database.connect() as connection:
             for start in range(0, len(wanted), _IN_CLAUSE):
                 some = SAMPLES.c.digest.in_(wanted[start : start + _IN_CLAUSE])
                 found.update(connection.execute(select(SAMPLES.c.digest).where(some)).scalars())
@@ -123,14 +80,15 @@ class SqlMetaStore:
         """See `MetaStore.sample`."""
         from cloud_train.store.tables import SAMPLES
 
-        rows = self._read(SAMPLES.select().where(SAMPLES.c.digest == digest))
+        rows = self.database.read(SAMPLES.select().where(SAMPLES.c.digest == digest))
         return _sample_record(rows[0]) if rows else None
 
     def samples(self) -> tuple[SampleRecord, ...]:
         """See `MetaStore.samples`."""
         from cloud_train.store.tables import SAMPLES
 
-        rows = self._read(SAMPLES.select().order_by(SAMPLES.c.received_at, SAMPLES.c.digest))
+        order = (SAMPLES.c.received_at, SAMPLES.c.digest)
+        rows = self.database.read(SAMPLES.select().where(SAMPLES.c.fault == "").order_by(*order))
         return tuple(_sample_record(row) for row in rows)
 
     def unlabelled(self, *, limit: int) -> tuple[SampleRecord, ...]:
@@ -141,7 +99,9 @@ class SqlMetaStore:
 
         answered = exists().where(LABELS.c.digest == SAMPLES.c.digest)
         order = (SAMPLES.c.value.desc(), SAMPLES.c.received_at, SAMPLES.c.digest)
-        rows = self._read(SAMPLES.select().where(~answered).order_by(*order).limit(limit))
+        rows = self.database.read(
+            SAMPLES.select().where(~answered, SAMPLES.c.fault == "").order_by(*order).limit(limit)
+        )
         return tuple(_sample_record(row) for row in rows)
 
     def add_label(self, label: Label) -> None:
@@ -150,9 +110,9 @@ class SqlMetaStore:
 
         from cloud_train.store.tables import LABELS
 
-        row = {**_fields(label), "kind": label.kind.value}
+        row = {**fields_of(label), "kind": label.kind.value}
         try:
-            self._write(LABELS, [row])
+            self.database.write(LABELS, [row])
         except StorageError as error:
             if isinstance(error.__cause__, IntegrityError):
                 raise UnknownSampleError(
@@ -165,101 +125,56 @@ class SqlMetaStore:
         from cloud_train.store.tables import LABELS
 
         query = LABELS.select().order_by(LABELS.c.id)
-        rows = self._read(query if digest is None else query.where(LABELS.c.digest == digest))
-        return tuple(Label(**{**_without(row, "id"), "kind": FeedbackKind(row["kind"])}) for row in rows)
+        rows = self.database.read(query if digest is None else query.where(LABELS.c.digest == digest))
+        return tuple(Label(**{**without(row, "id"), "kind": FeedbackKind(row["kind"])}) for row in rows)
 
     def record_device(self, device: DeviceRecord) -> None:
         """See `MetaStore.record_device`."""
         from cloud_train.store.tables import DEVICES
 
-        self._write(DEVICES, [_fields(device)], replace=True)
+        self.database.write(DEVICES, [fields_of(device)], replace=True)
 
     def devices(self) -> tuple[DeviceRecord, ...]:
         """See `MetaStore.devices`."""
         from cloud_train.store.tables import DEVICES
 
-        return tuple(DeviceRecord(**row) for row in self._read(DEVICES.select().order_by(DEVICES.c.device_id)))
+        rows = self.database.read(DEVICES.select().order_by(DEVICES.c.device_id))
+        return tuple(DeviceRecord(**{**row, "rejected": tuple(row["rejected"])}) for row in rows)
 
     def add_release(self, release: Release, *, now: float) -> None:
         """See `MetaStore.add_release`."""
         from cloud_train.store.tables import RELEASES
 
-        self._write(RELEASES, [{**_fields(release), "published_at": now}])
+        self.database.write(RELEASES, [{**fields_of(release), "published_at": now}])
 
     def releases(self, channel: str) -> tuple[Release, ...]:
         """See `MetaStore.releases`."""
         from cloud_train.store.tables import RELEASES
 
-        rows = self._read(RELEASES.select().where(RELEASES.c.channel == channel).order_by(RELEASES.c.id))
-        return tuple(Release(**_without(row, "id", "published_at")) for row in rows)
+        rows = self.database.read(RELEASES.select().where(RELEASES.c.channel == channel).order_by(RELEASES.c.id))
+        return tuple(Release(**without(row, "id", "published_at")) for row in rows)
 
     def close(self) -> None:
         """See `MetaStore.close`."""
-        self._engine.dispose()
-
-    def _read(self, query: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - any select
-        with self._connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
-
-    def _write(self, table: Table, rows: list[dict[str, Any]], *, replace: bool = False) -> None:
-        durable.reached(f"meta.{table.name}:before")
-        with self._connect() as connection:
-            connection.execute(_insert(connection, table, replace=replace), rows)
-        durable.reached(f"meta.{table.name}:after")
-
-    @contextmanager
-    def _connect(self) -> Iterator[Connection]:
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (SQLAlchemyError, OverflowError) as cause:
-            raise _storage_error(self._name, cause) from cause
+        self.database.close()
 
 
-def _insert(connection: Connection, table: Table, *, replace: bool) -> Any:  # noqa: ANN401 - one type a dialect
-    from sqlalchemy.dialects import postgresql, sqlite
-
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(table)
-    if not replace:
-        return insert.on_conflict_do_nothing()
-    keys = [column.name for column in table.primary_key]
-    newest = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in keys}
-    return insert.on_conflict_do_update(index_elements=keys, set_=newest)
-
-
-def _storage_error(name: str, cause: Exception) -> StorageError:
-    text = " ".join(str(getattr(cause, "orig", None) or cause).split())
-    for sign, meaning, hint in (
-        ("not a database", "is not a database", "restore it from a backup, or move it away to start an empty store"),
-        ("malformed", "is damaged", "restore it from a backup, or move it away to start an empty store"),
-        ("full", "cannot be written: the disk is full", "free some space and run the same command again"),
-        ("readonly", "cannot be written", "check the owner and permissions of the folder"),
-        ("unable to open", "cannot be opened", "check the owner and permissions of the folder"),
-        ("locked", "is locked by another process", "stop that process and try again"),
-    ):
-        if sign in text:
-            return StorageError(f"{name} {meaning}", hint=hint)
-    return StorageError(f"{name}: {text}", hint="check the database")
-
-
-def _fields(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any flat dataclass
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-
-
-def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in names}
+def _stored(record: SampleRecord) -> AuditEntry:
+    return AuditEntry(
+        at=record.received_at,
+        who=f"device:{record.metadata.device_id}",
+        action="sample.stored",
+        subject=f"sample:{record.digest}",
+    )
 
 
 def _sample_row(record: SampleRecord) -> dict[str, Any]:
-    row = {**_without(_fields(record), "metadata"), **_fields(record.metadata)}
+    row = {**without(fields_of(record), "metadata"), **fields_of(record.metadata)}
     return {**row, "outcome": record.metadata.outcome.value, "reason": record.metadata.reason.value}
 
 
 def _sample_record(row: Mapping[str, Any]) -> SampleRecord:
-    own = ("digest", "size_bytes", "received_at")
+    own = ("digest", "size_bytes", "received_at", "checked_at", "fault")
     enums = {"outcome": Outcome(row["outcome"]), "reason": KeepReason(row["reason"])}
-    metadata = SampleMetadata(**{**_without(row, *own), **enums})
+    metadata = SampleMetadata(**{**without(row, *own, "checking_until"), **enums})
     return SampleRecord(metadata=metadata, **{name: row[name] for name in own})

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from edge.outbox.base import Sample
-from edge.sync.types import DeviceStatus, Directive, OfferReply, Receipt, SampleOffer
+from edge.sync.types import DeviceStatus, Directive, Enrolment, OfferReply, Receipt, SampleOffer
 from edge.types import Feedback
 
 
@@ -31,6 +31,10 @@ class SyncTransport(Protocol):
 
     def check_in(self, status: DeviceStatus) -> Directive:
         """Reports health, learns what to run."""
+        ...
+
+    def renew(self, csr_pem: bytes) -> Enrolment:
+        """Asks for a new certificate under the name that the present one carries."""
         ...
 
     def fetch(self, path: str, *, offset: int) -> Iterator[bytes]:

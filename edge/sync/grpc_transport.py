@@ -14,7 +14,7 @@ from edge.errors import EdgeloopError, FormatError, MissingExtraError, RefusedEr
 from edge.outbox.base import Sample
 from edge.sync.patience import Patience
 from edge.sync.throttle import Throttle
-from edge.sync.types import Chunk, DeviceStatus, Directive, OfferReply, Receipt, SampleOffer
+from edge.sync.types import Chunk, DeviceStatus, Directive, Enrolment, OfferReply, Receipt, SampleOffer
 from edge.types import Feedback
 from edge.wire import convert, limits
 
@@ -116,6 +116,22 @@ class GrpcTransport:
         """See `SyncTransport.check_in`."""
         request = convert.check_in_request_to_message(status)
         return self._call(self._fleet.CheckIn, request, convert.check_in_response_from_message)
+
+    def enroll(self, code: str, device_id: str, csr_pem: bytes) -> Enrolment:
+        """Gives a one-time code for a certificate.
+
+        Args:
+            code: As `edgeloop fleet enroll` printed it.
+            device_id: The wished name; empty leaves it to the fleet.
+            csr_pem: Certificate signing request (PKCS #10, PEM).
+        """
+        request = convert.enroll_request_to_message(code, device_id, csr_pem)
+        return self._call(self._fleet.Enroll, request, convert.enroll_response_from_message)
+
+    def renew(self, csr_pem: bytes) -> Enrolment:
+        """See `SyncTransport.renew`."""
+        request = convert.renew_request_to_message(csr_pem)
+        return self._call(self._fleet.Renew, request, convert.enroll_response_from_message)
 
     def fetch(self, path: str, *, offset: int) -> Iterator[bytes]:
         """See `SyncTransport.fetch`."""

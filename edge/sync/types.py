@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge.outbox.base import SampleMetadata
 
@@ -83,6 +83,49 @@ class Receipt:
     reason: str = ""
 
 
+CONFIDENCE_BINS = 20
+"""Bins of equal width over [0, 1] in a `BundleHour`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleHour:
+    """What one bundle did in one hour of one run of a device.
+
+    Attributes:
+        bundle_digest: The bundle.
+        hour: Whole hours since the epoch, UTC.
+        run: Names the run of the process, so that a restart within an hour adds to it; 8 hex digits.
+        frames: Frames answered.
+        accepted: Of these, ACCEPT.
+        confirmed: Of these, CONFIRM.
+        unknown: Of these, UNKNOWN.
+        failed: Frames on which the model failed.
+        kept: Samples put into the outbox.
+        confidence: Frames by calibrated confidence, `CONFIDENCE_BINS` counts.
+        classes: Frames by headline label; what is too rare to be told apart is under the empty name.
+        latency_p50_ms: Median time from picture to decision.
+        latency_p90_ms: Its 90th percentile.
+        latency_p99_ms: Its 99th percentile.
+        outbox_depth: Most entries that waited in the outbox at a time.
+    """
+
+    bundle_digest: str
+    hour: int
+    run: str
+    frames: int = 0
+    accepted: int = 0
+    confirmed: int = 0
+    unknown: int = 0
+    failed: int = 0
+    kept: int = 0
+    confidence: tuple[int, ...] = (0,) * CONFIDENCE_BINS
+    classes: dict[str, int] = field(default_factory=dict)
+    latency_p50_ms: float = 0.0
+    latency_p90_ms: float = 0.0
+    latency_p99_ms: float = 0.0
+    outbox_depth: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceStatus:
     """What a device tells about itself at check-in.
@@ -100,6 +143,15 @@ class DeviceStatus:
         kept: Samples put into the outbox.
         latency_p50_ms: Median time from picture to decision.
         last_error: The newest failure in one line, empty when all is well.
+        outbox_bytes: Bytes of the entries that wait.
+        outbox_parked: Entries that the server refused.
+        starts: Starts of the agent in this home, ever.
+        unclean_starts: Of these, after an end that was no proper stop: a crash, a kill, a power cut.
+        on_trial: Whether the active bundle has yet to show that it works here.
+        rejected: Digests of bundles that failed here, newest last.
+        clock: The device's wall clock, seconds since the epoch, UTC; 0 when it does not say.
+        platform: Machine and system, as `aarch64 linux`.
+        hours: What the bundles did, oldest first; as much as fits.
     """
 
     device_id: str
@@ -114,6 +166,15 @@ class DeviceStatus:
     kept: int
     latency_p50_ms: float
     last_error: str = ""
+    outbox_bytes: int = 0
+    outbox_parked: int = 0
+    starts: int = 0
+    unclean_starts: int = 0
+    on_trial: bool = False
+    rejected: tuple[str, ...] = ()
+    clock: float = 0.0
+    platform: str = ""
+    hours: tuple[BundleHour, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +183,27 @@ class Directive:
 
     Attributes:
         channel: The update channel to follow.
-        bundle_digest: The bundle the channel offers, empty when there is none.
+        bundle_digest: The bundle this device shall run, empty when the server has no wish.
         check_in_s: Seconds until the next check-in.
+        update_windows: Hours of its local day in which it may change its bundle, as `22:00-06:00`; empty for any.
     """
 
     channel: str
     bundle_digest: str
     check_in_s: float
+    update_windows: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolment:
+    """What the fleet gives a device that it takes in.
+
+    Attributes:
+        device_id: The name under which it is known from now on.
+        certificate_pem: Its certificate chain, PEM.
+        authority_pem: The certificate authority of the fleet's servers, PEM.
+    """
+
+    device_id: str
+    certificate_pem: bytes
+    authority_pem: bytes

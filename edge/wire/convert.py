@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from edge.errors import FormatError
 from edge.outbox.base import SampleMetadata
-from edge.sync.types import Chunk, DeviceStatus, Directive, OfferReply, Receipt, ReceiptStatus, SampleOffer
+from edge.sync.types import (
+    BundleHour,
+    Chunk,
+    DeviceStatus,
+    Directive,
+    Enrolment,
+    OfferReply,
+    Receipt,
+    ReceiptStatus,
+    SampleOffer,
+)
 from edge.types import Feedback, FeedbackKind, KeepReason, Outcome
 from edge.wire import limits
 
@@ -180,6 +190,15 @@ def check_in_request_to_message(value: DeviceStatus) -> wire.CheckInRequest:
             kept=value.kept,
             latency_p50_ms=value.latency_p50_ms,
             last_error=limits.shortened(value.last_error),
+            outbox_bytes=value.outbox_bytes,
+            outbox_parked=value.outbox_parked,
+            starts=value.starts,
+            unclean_starts=value.unclean_starts,
+            on_trial=value.on_trial,
+            rejected=value.rejected,
+            clock=value.clock,
+            platform=value.platform,
+            hours=[_hour_message(hour) for hour in value.hours],
         )
     except ValueError as cause:
         raise FormatError(f"status: {cause}") from cause
@@ -202,6 +221,15 @@ def check_in_request_from_message(message: wire.CheckInRequest) -> DeviceStatus:
         kept=message.kept,
         latency_p50_ms=message.latency_p50_ms,
         last_error=message.last_error,
+        outbox_bytes=message.outbox_bytes,
+        outbox_parked=message.outbox_parked,
+        starts=message.starts,
+        unclean_starts=message.unclean_starts,
+        on_trial=message.on_trial,
+        rejected=tuple(message.rejected),
+        clock=message.clock,
+        platform=message.platform,
+        hours=tuple(_hour(hour) for hour in message.hours[: limits.MAX_HOURS]),
     )
     limits.check_status(value)
     return value
@@ -212,13 +240,83 @@ def check_in_response_to_message(value: Directive) -> wire.CheckInResponse:
     from edge.wire.v1 import edgeloop_pb2 as wire
 
     limits.check_directive(value)
-    return wire.CheckInResponse(channel=value.channel, bundle_digest=value.bundle_digest, check_in_s=value.check_in_s)
+    return wire.CheckInResponse(
+        channel=value.channel,
+        bundle_digest=value.bundle_digest,
+        check_in_s=value.check_in_s,
+        update_windows=value.update_windows,
+    )
 
 
 def check_in_response_from_message(message: wire.CheckInResponse) -> Directive:
     """What a device shall do, checked."""
-    value = Directive(channel=message.channel, bundle_digest=message.bundle_digest, check_in_s=message.check_in_s)
+    value = Directive(
+        channel=message.channel,
+        bundle_digest=message.bundle_digest,
+        check_in_s=message.check_in_s,
+        update_windows=message.update_windows,
+    )
     limits.check_directive(value)
+    return value
+
+
+def put_request_to_message(sample: SampleOffer, data: bytes) -> wire.PutRequest:
+    """One small sample whole, as a message."""
+    from edge.wire.v1 import edgeloop_pb2 as wire
+
+    limits.check_offer(sample)
+    return wire.PutRequest(offer=_offer_message(sample), data=data)
+
+
+def put_request_from_message(message: wire.PutRequest) -> tuple[SampleOffer, bytes]:
+    """One small sample whole, checked; whether the bytes are what was offered is the receiver's to know."""
+    return sample_offer_from_message(message.offer), message.data
+
+
+def enroll_request_to_message(code: str, device_id: str, csr_pem: bytes) -> wire.EnrollRequest:
+    """A code and a certificate signing request, as a message; the name may be left to the fleet."""
+    from edge.wire.v1 import edgeloop_pb2 as wire
+
+    _check_enroll(code, device_id, csr_pem)
+    return wire.EnrollRequest(code=code, device_id=device_id, csr_pem=csr_pem)
+
+
+def enroll_request_from_message(message: wire.EnrollRequest) -> tuple[str, str, bytes]:
+    """Code, name (may be empty) and certificate signing request, checked."""
+    _check_enroll(message.code, message.device_id, message.csr_pem)
+    return message.code, message.device_id, message.csr_pem
+
+
+def renew_request_to_message(csr_pem: bytes) -> wire.RenewRequest:
+    """A certificate signing request, as a message."""
+    from edge.wire.v1 import edgeloop_pb2 as wire
+
+    limits.check_pem(csr_pem, "csr_pem")
+    return wire.RenewRequest(csr_pem=csr_pem)
+
+
+def renew_request_from_message(message: wire.RenewRequest) -> bytes:
+    """A certificate signing request, checked for its size and form alone."""
+    limits.check_pem(message.csr_pem, "csr_pem")
+    return message.csr_pem
+
+
+def enroll_response_to_message(value: Enrolment) -> wire.EnrollResponse:
+    """What a device is given, as a message."""
+    from edge.wire.v1 import edgeloop_pb2 as wire
+
+    limits.check_enrolment(value)
+    return wire.EnrollResponse(
+        device_id=value.device_id, certificate_pem=value.certificate_pem, authority_pem=value.authority_pem
+    )
+
+
+def enroll_response_from_message(message: wire.EnrollResponse) -> Enrolment:
+    """What a device is given, checked."""
+    value = Enrolment(
+        device_id=message.device_id, certificate_pem=message.certificate_pem, authority_pem=message.authority_pem
+    )
+    limits.check_enrolment(value)
     return value
 
 
@@ -250,6 +348,28 @@ def fetch_chunk_from_message(message: wire.FetchChunk) -> bytes:
     """A piece of a file, checked."""
     limits.check_count(len(message.data), "data", high=limits.MAX_CHUNK_BYTES)
     return message.data
+
+
+def _check_enroll(code: str, device_id: str, csr_pem: bytes) -> None:
+    limits.check_text(code, "code")
+    limits.check_device_id(device_id, empty=True)
+    limits.check_pem(csr_pem, "csr_pem")
+
+
+_HOUR_NUMBERS = ("bundle_digest", "hour", "run", "frames", "accepted", "confirmed", "unknown", "failed", "kept")
+_HOUR_LAST = ("latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "outbox_depth")
+
+
+def _hour_message(value: BundleHour) -> wire.BundleHour:
+    from edge.wire.v1 import edgeloop_pb2 as wire
+
+    plain = {name: getattr(value, name) for name in (*_HOUR_NUMBERS, *_HOUR_LAST)}
+    return wire.BundleHour(**plain, confidence=value.confidence, classes=value.classes)
+
+
+def _hour(message: wire.BundleHour) -> BundleHour:
+    plain = {name: getattr(message, name) for name in (*_HOUR_NUMBERS, *_HOUR_LAST)}
+    return BundleHour(**plain, confidence=tuple(message.confidence), classes=dict(message.classes))
 
 
 def _metadata_message(value: SampleMetadata) -> wire.SampleMetadata:

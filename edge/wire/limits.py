@@ -12,7 +12,17 @@ from collections.abc import Iterable
 
 from edge.errors import FormatError
 from edge.outbox.base import SampleMetadata
-from edge.sync.types import Chunk, DeviceStatus, Directive, OfferReply, Receipt, SampleOffer
+from edge.sync.types import (
+    CONFIDENCE_BINS,
+    BundleHour,
+    Chunk,
+    DeviceStatus,
+    Directive,
+    Enrolment,
+    OfferReply,
+    Receipt,
+    SampleOffer,
+)
 from edge.types import Feedback, FeedbackKind
 
 CHUNK_BYTES = 256 * 1024
@@ -28,6 +38,13 @@ MAX_TEXT = 512
 MAX_REASON = 1000
 """Characters of a text that only people read; longer ones are cut before they are sent."""
 MAX_COUNT = 2**53
+MAX_HOURS = 32
+"""Statistics of so many bundles and hours in one check-in."""
+MAX_CLASSES = 64
+MAX_REJECTED = 64
+MAX_PEM_BYTES = 64 * 1024
+MAX_CHECK_IN_BYTES = 4096
+"""What a device sends at a check-in; a server takes more."""
 MAX_WAIT_S = 7 * 86_400.0
 KEEPALIVE_S = 30.0
 """A silent connection is probed this often; servers must allow it."""
@@ -35,6 +52,8 @@ LAST_MOMENT = 253_402_300_799.0
 """The end of the year 9999 in seconds since the epoch."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_RUN = re.compile(r"[0-9a-f]{8}")
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 
@@ -149,6 +168,56 @@ def check_status(value: DeviceStatus) -> None:
         check_count(getattr(value, name), f"status.{name}")
     check_number(value.latency_p50_ms, "status.latency_p50_ms", low=0.0, high=MAX_WAIT_S * 1000)
     check_text(value.last_error, "status.last_error", empty=True, at_most=MAX_REASON)
+    for name in ("outbox_bytes", "outbox_parked", "starts", "unclean_starts"):
+        check_count(getattr(value, name), f"status.{name}")
+    check_count(len(value.rejected), "status.rejected", high=MAX_REJECTED)
+    for digest in value.rejected:
+        check_digest(digest, "status.rejected")
+    check_number(value.clock, "status.clock", low=0.0, high=LAST_MOMENT)
+    check_text(value.platform, "status.platform", empty=True)
+    check_count(len(value.hours), "status.hours", high=MAX_HOURS)
+    for index, hour in enumerate(value.hours):
+        check_hour(hour, f"status.hours[{index}]")
+
+
+def check_hour(value: BundleHour, where: str = "hour") -> None:
+    """A bundle, an hour, counts from 0, a histogram of the right size, not too many labels."""
+    check_digest(value.bundle_digest, f"{where}.bundle_digest")
+    check_count(value.hour, f"{where}.hour", high=int(LAST_MOMENT // 3600))
+    if not _RUN.fullmatch(value.run):
+        raise FormatError(f"{where}.run: {value.run[:80]!r} is not 8 hex digits")
+    for name in ("frames", "accepted", "confirmed", "unknown", "failed", "kept", "outbox_depth"):
+        check_count(getattr(value, name), f"{where}.{name}")
+    if len(value.confidence) != CONFIDENCE_BINS:
+        raise FormatError(f"{where}.confidence: {len(value.confidence)} bins, {CONFIDENCE_BINS} are expected")
+    for count in value.confidence:
+        check_count(count, f"{where}.confidence")
+    check_count(len(value.classes), f"{where}.classes", high=MAX_CLASSES)
+    for label, count in value.classes.items():
+        check_text(label, f"{where}.classes", empty=True)
+        check_count(count, f"{where}.classes[{label!r}]")
+    for name in ("latency_p50_ms", "latency_p90_ms", "latency_p99_ms"):
+        check_number(getattr(value, name), f"{where}.{name}", low=0.0, high=MAX_WAIT_S * 1000)
+
+
+def check_device_id(value: str, where: str = "device_id", *, empty: bool = False) -> None:
+    """1 to 64 letters, digits, '.', '_' or '-'; nothing at all where `empty` allows it."""
+    if not (_DEVICE_ID.fullmatch(value) or (empty and not value)):
+        raise FormatError(f"{where}: {value[:80]!r} is not 1 to 64 letters, digits, '.', '_' or '-'")
+
+
+def check_pem(value: bytes, where: str) -> None:
+    """Something that calls itself PEM, not too long."""
+    check_count(len(value), where, low=1, high=MAX_PEM_BYTES)
+    if b"-----BEGIN " not in value:
+        raise FormatError(f"{where}: is not PEM")
+
+
+def check_enrolment(value: Enrolment) -> None:
+    """A device's name and two PEM texts."""
+    check_device_id(value.device_id, "enrolment.device_id")
+    check_pem(value.certificate_pem, "enrolment.certificate_pem")
+    check_pem(value.authority_pem, "enrolment.authority_pem")
 
 
 def check_directive(value: Directive) -> None:
@@ -156,6 +225,7 @@ def check_directive(value: Directive) -> None:
     check_text(value.channel, "directive.channel")
     check_digest(value.bundle_digest, "directive.bundle_digest", empty=True)
     check_number(value.check_in_s, "directive.check_in_s", low=0.0, high=MAX_WAIT_S)
+    check_text(value.update_windows, "directive.update_windows", empty=True)
 
 
 def check_path(value: str, where: str = "path") -> None:

@@ -19,7 +19,7 @@ RECORD = SampleRecord(digest="a" * 64, size_bytes=1, received_at=1.0, metadata=m
 
 def test_a_commit_survives_a_power_cut(tmp_path: Path) -> None:
     store = open_meta_store(tmp_path / "meta.sqlite")
-    with store._engine.connect() as connection:
+    with store.database.engine.connect() as connection:
         pragmas = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
     store.close()
     assert pragmas == ["wal", 2]
@@ -32,7 +32,7 @@ def test_migrations_make_exactly_the_declared_tables(tmp_path: Path) -> None:
     from cloud_train.store.tables import TABLES
 
     store = open_meta_store(tmp_path / "meta.sqlite")
-    with store._engine.connect() as connection:
+    with store.database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, TABLES) == []
     store.close()
@@ -94,7 +94,7 @@ def test_a_damaged_file_is_told_and_left_alone(tmp_path: Path, content: bytes) -
 def test_a_locked_database_is_told(tmp_path: Path) -> None:
     path = tmp_path / "meta.sqlite"
     store = open_meta_store(path)
-    with store._engine.connect() as connection:
+    with store.database.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA busy_timeout=50")
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -109,7 +109,7 @@ def test_a_locked_database_is_told(tmp_path: Path) -> None:
 
 def test_a_full_database_is_told_and_nothing_is_half_written(tmp_path: Path) -> None:
     store = open_meta_store(tmp_path / "meta.sqlite")
-    with store._engine.connect() as connection:
+    with store.database.engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
     many = tuple(

@@ -44,6 +44,11 @@ class SamplesStub:
                 request_serializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.Chunk.SerializeToString,
                 response_deserializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.PushReceipt.FromString,
                 _registered_method=True)
+        self.Put = channel.unary_unary(
+                '/edgeloop.wire.v1.Samples/Put',
+                request_serializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.PutRequest.SerializeToString,
+                response_deserializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.PushReceipt.FromString,
+                _registered_method=True)
         self.Annotate = channel.unary_unary(
                 '/edgeloop.wire.v1.Samples/Annotate',
                 request_serializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.AnnotateRequest.SerializeToString,
@@ -68,6 +73,13 @@ class SamplesServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Put(self, request, context):
+        """One small sample whole, for callers that cannot stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Annotate(self, request, context):
         """A person's answer about a sample that has already gone.
         """
@@ -86,6 +98,11 @@ def add_SamplesServicer_to_server(servicer, server):
             'Push': grpc.stream_stream_rpc_method_handler(
                     servicer.Push,
                     request_deserializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.Chunk.FromString,
+                    response_serializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.PushReceipt.SerializeToString,
+            ),
+            'Put': grpc.unary_unary_rpc_method_handler(
+                    servicer.Put,
+                    request_deserializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.PutRequest.FromString,
                     response_serializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.PushReceipt.SerializeToString,
             ),
             'Annotate': grpc.unary_unary_rpc_method_handler(
@@ -159,6 +176,33 @@ class Samples:
             _registered_method=True)
 
     @staticmethod
+    def Put(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgeloop.wire.v1.Samples/Put',
+            edge_dot_wire_dot_v1_dot_edgeloop__pb2.PutRequest.SerializeToString,
+            edge_dot_wire_dot_v1_dot_edgeloop__pb2.PushReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Annotate(request,
             target,
             options=(),
@@ -195,6 +239,16 @@ class FleetStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.Enroll = channel.unary_unary(
+                '/edgeloop.wire.v1.Fleet/Enroll',
+                request_serializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.EnrollRequest.SerializeToString,
+                response_deserializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.EnrollResponse.FromString,
+                _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/edgeloop.wire.v1.Fleet/Renew',
+                request_serializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.RenewRequest.SerializeToString,
+                response_deserializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.EnrollResponse.FromString,
+                _registered_method=True)
         self.CheckIn = channel.unary_unary(
                 '/edgeloop.wire.v1.Fleet/CheckIn',
                 request_serializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.CheckInRequest.SerializeToString,
@@ -204,6 +258,20 @@ class FleetStub:
 
 class FleetServicer:
     """Missing associated documentation comment in .proto file."""
+
+    def Enroll(self, request, context):
+        """A one-time code and a request for a certificate, for a certificate. The only call that needs none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Renew(self, request, context):
+        """A new certificate before the one that speaks expires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def CheckIn(self, request, context):
         """Health up, what to run down.
@@ -215,6 +283,16 @@ class FleetServicer:
 
 def add_FleetServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'Enroll': grpc.unary_unary_rpc_method_handler(
+                    servicer.Enroll,
+                    request_deserializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.EnrollRequest.FromString,
+                    response_serializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.EnrollResponse.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.RenewRequest.FromString,
+                    response_serializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.EnrollResponse.SerializeToString,
+            ),
             'CheckIn': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckIn,
                     request_deserializer=edge_dot_wire_dot_v1_dot_edgeloop__pb2.CheckInRequest.FromString,
@@ -230,6 +308,60 @@ def add_FleetServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Fleet:
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def Enroll(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgeloop.wire.v1.Fleet/Enroll',
+            edge_dot_wire_dot_v1_dot_edgeloop__pb2.EnrollRequest.SerializeToString,
+            edge_dot_wire_dot_v1_dot_edgeloop__pb2.EnrollResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgeloop.wire.v1.Fleet/Renew',
+            edge_dot_wire_dot_v1_dot_edgeloop__pb2.RenewRequest.SerializeToString,
+            edge_dot_wire_dot_v1_dot_edgeloop__pb2.EnrollResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def CheckIn(request,

@@ -1,0 +1,1 @@
+"""Thousands of devices: who belongs, what each shall run, how they fare."""

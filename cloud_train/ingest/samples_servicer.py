@@ -1,0 +1,64 @@
+"""The service `Samples`: messages to values, to the handlers, and back. Nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from cloud_train.ingest import handlers
+from cloud_train.ingest.callers import Context
+from cloud_train.ingest.desk import Desk, mapped
+from cloud_train.ingest.push import push
+from cloud_train.review.labels import record_feedback
+from edge.wire import convert
+from edge.wire.v1 import edgeloop_pb2 as wire
+from edge.wire.v1 import edgeloop_pb2_grpc as stubs
+
+if TYPE_CHECKING:
+    from edge.sync.types import Chunk
+
+
+class SamplesServicer(stubs.SamplesServicer):
+    """Offers, payloads, answers."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def Offer(self, request: wire.OfferRequest, context: Context) -> wire.OfferResponse:  # noqa: N802
+        """Asks before it sends."""
+        desk = self._desk
+        async with mapped(context):
+            caller = await desk.gate.admit(context)
+            offers = convert.offer_request_from_message(request)
+            for offer in offers:
+                caller.must_be(offer.metadata.device_id)
+            reply = await desk.in_thread(
+                lambda: handlers.answer_offer(
+                    offers, meta=desk.meta, blobs=desk.blobs, intake=desk.pushes.intake, settings=desk.settings
+                )
+            )
+            return convert.offer_response_to_message(reply)
+
+    async def Push(  # noqa: N802
+        self, request_iterator: AsyncIterator[wire.Chunk], context: Context
+    ) -> AsyncIterator[wire.PushReceipt]:
+        """Payloads up, receipts down."""
+        async with mapped(context):
+            caller = await self._desk.gate.admit(context)
+            async with aclosing(push(_pieces(request_iterator), self._desk.pushes, caller=caller)) as receipts:
+                async for receipt in receipts:
+                    yield convert.push_receipt_to_message(receipt)
+
+    async def Annotate(self, request: wire.AnnotateRequest, context: Context) -> wire.AnnotateResponse:  # noqa: N802
+        """A person's answer."""
+        async with mapped(context):
+            await self._desk.gate.admit(context)
+            digest, feedback = convert.annotate_request_from_message(request)
+            await self._desk.in_thread(record_feedback, self._desk.meta, digest, feedback)
+            return convert.annotate_response_to_message()
+
+
+async def _pieces(messages: AsyncIterator[wire.Chunk]) -> AsyncIterator[Chunk]:
+    async for message in messages:
+        yield convert.chunk_from_message(message)

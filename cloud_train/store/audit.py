@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from cloud_train.fleet.types import AuditEntry
+from cloud_train.fleet_types import AuditEntry
 from cloud_train.store.database import Database
 from cloud_train.store.rows import fields_of, without
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud_train.errors import UnknownSampleError
-from cloud_train.fleet.types import AuditEntry
+from cloud_train.fleet_types import AuditEntry
 from cloud_train.store.database import Database, insert_rows, insert_statement, open_database
 from cloud_train.store.rows import fields_of, without
 from cloud_train.types import DeviceRecord, Label, SampleRecord

@@ -100,7 +100,7 @@ def _full_home(home: Path, bundle: Path, waiting: int) -> Path:
 @contextlib.contextmanager
 def _server(store: Path) -> Iterator[str]:
     edgeloop = Path(sys.executable).with_name("edgeloop")
-    command = [edgeloop, "serve", "--store", store, "--listen", "127.0.0.1:0", "--json"]
+    command = [edgeloop, "serve", "--store", store, "--listen", "127.0.0.1:0", "--plaintext", "--json"]
     process = subprocess.Popen(
         list(map(str, command)),
         stdout=subprocess.PIPE,

@@ -46,7 +46,25 @@ COMMANDS = {
         target="cloud_train.retrain.cli:retrain", help="Snapshot to publish as one durable workflow."
     ),
     "publish": LazyCommand(target="cloud_train.publish.cli:publish", help="Sign a bundle and offer it on a channel."),
+    "rollout": LazyCommand(
+        target="cloud_train.fleet.rollout_cli:rollout", help="Bring a bundle to devices step by step; compare two."
+    ),
     "serve": LazyCommand(target="cloud_train.ingest.cli:serve", help="Run the server that devices talk to."),
+    "worker": LazyCommand(
+        target="cloud_train.ingest.decoding.cli:worker", help="Decode the samples that have arrived."
+    ),
+    "quarantine": LazyCommand(
+        target="cloud_train.ingest.decoding.cli:quarantine", help="Samples whose pictures could not be decoded."
+    ),
+    "fleet": LazyCommand(
+        target="cloud_train.fleet.cli:fleet", help="Let devices and people in, steer devices, shut them out."
+    ),
+    "store": LazyCommand(
+        target="cloud_train.store.cli:store", help="Say where a store lies; check it, back it up, restore it."
+    ),
+    "deploy": LazyCommand(
+        target="cloud_train.deploy.cli:deploy", help="Write containers or systemd units for the cloud side."
+    ),
     "label": LazyCommand(target="cloud_train.review.cli:label", help="Answer samples that wait for a person."),
     "trace": LazyCommand(
         target="cloud_train.trace:trace", help="Walk from one prediction back to its training pictures."

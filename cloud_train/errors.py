@@ -23,3 +23,19 @@ class UnknownCallerError(EdgeloopError):
 
 class ForbiddenError(EdgeloopError):
     """A caller is known and may not do this; gRPC says PERMISSION_DENIED, HTTP 403."""
+
+
+class UnknownDeviceError(EdgeloopError):
+    """No device of this name belongs to the fleet."""
+
+
+class UnknownPersonError(EdgeloopError):
+    """Nobody of this name has a token."""
+
+
+class AuthorityError(EdgeloopError):
+    """The certificate authority of the fleet is missing, damaged, or cannot sign what it was asked to."""
+
+
+class RolloutError(EdgeloopError):
+    """A rollout cannot do that now: its channel is taken, or it has ended."""

@@ -81,6 +81,8 @@ class EnrolmentCode:
         expires_at: When it stops to work.
         used_at: When it was used, None before.
         used_by: The device that used it, empty before.
+        used_key: SHA-256 of that device's public key (DER of its SubjectPublicKeyInfo), hex; the same key may use the
+            code again while it lasts, so that a lost answer does not burn it.
     """
 
     code_hash: str = field(repr=False)
@@ -92,6 +94,7 @@ class EnrolmentCode:
     expires_at: float
     used_at: float | None = None
     used_by: str = ""
+    used_key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +162,7 @@ class Ring:
         min_minutes: Least time in this ring.
         min_devices: Least devices that must have reported frames with the new bundle.
         min_frames: Least frames that these must have answered with it.
+        max_minutes: Time after which doubt alone no longer holds the rollout up.
     """
 
     percent: float
@@ -166,6 +170,7 @@ class Ring:
     min_minutes: float = 30.0
     min_devices: int = 1
     min_frames: int = 100
+    max_minutes: float = 240.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +179,9 @@ class HealthLimits:
 
     Attributes:
         max_failed_devices: Most devices on which its self-test failed or that rolled back by themselves, in percent of
-            those that tried it.
+            those that tried it; and most devices in a crash loop, in percent of those that report.
         max_crash_ratio: Most unclean starts a device and hour, as a multiple of the old bundle's.
+        max_silent_rise: Largest rise of the share of devices that fell silent, in points.
         max_latency_ratio: Largest 90th percentile of latency, as a multiple of the old bundle's.
         max_accept_drop: Largest drop of the accept rate, in points.
         max_unknown_rise: Largest rise of the unknown rate, in points.
@@ -185,6 +191,7 @@ class HealthLimits:
 
     max_failed_devices: float = 2.0
     max_crash_ratio: float = 2.0
+    max_silent_rise: float = 10.0
     max_latency_ratio: float = 1.5
     max_accept_drop: float = 10.0
     max_unknown_rise: float = 10.0

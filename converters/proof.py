@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from converters.acceptance import Figures, judge
 from converters.answers import Answers
 from converters.compare import output_error
+from converters.distribution import distribution_of
 from converters.examples import LabelledPicture
 from converters.metrics import agreement, named, paired_drop, score_of, tally
 from converters.types import AnswerPair, Artifact, ArtifactProof, Estimate, OutputError, Proof, Scheme
@@ -63,6 +64,7 @@ def prove_artifact(
         verdict=verdict,
         reason=reason,
         answers=answer_pairs(reference.predictions, found.predictions),
+        distribution=distribution_of(found.predictions),
     )
 
 

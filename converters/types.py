@@ -125,6 +125,19 @@ class AnswerPair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """What a model says about the validation pictures, through the edge pipeline.
+
+    Attributes:
+        confidence: Pictures by the confidence of the headline, 20 bins of equal width over [0, 1].
+        classes: Pictures by the label of the headline, sorted.
+    """
+
+    confidence: tuple[int, ...]
+    classes: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactProof:
     """What one artifact costs against the float model, through the edge pipeline.
 
@@ -143,6 +156,7 @@ class ArtifactProof:
         verdict: By the acceptance rule.
         reason: One line.
         answers: Confusion of the float model's headline (before) with the artifact's (after), sorted.
+        distribution: Its answers as devices count theirs; None in proofs of older versions.
     """
 
     file: str
@@ -159,6 +173,7 @@ class ArtifactProof:
     verdict: Verdict
     reason: str
     answers: tuple[AnswerPair, ...] = ()
+    distribution: Distribution | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

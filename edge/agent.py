@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import random
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from edge.answering import Answer, Answerer
 from edge.errands import Errands
 from edge.errors import BackendError, ImageError, StorageError, UsageError
 from edge.home import DeviceHome
+from edge.identity.renewal import Renewal
 from edge.journal import Journal
 from edge.keeper import Keeper, limits_of
 from edge.link import Link, LinkParts
@@ -37,6 +39,7 @@ from edge.telemetry import Counts, Telemetry, Topic
 from edge.types import Frame
 from edge.update.selftest import hardware_fingerprint
 from edge.update.slots import Slots
+from edge.update.starts import count_start, ended_cleanly
 from edge.update.trust import TrustStore
 from edge.update.updater import Updater
 from edge.watchdog import Watchdog
@@ -64,6 +67,7 @@ class Agent:
         jitter: A random number in [0, 1].
         watchdog: Told that the agent is up, and of every frame; closed at the end.
         open_source: Opens what `settings.source` names; another one for sources of your own.
+        renewal: What keeps the device's certificate fresh; None for a device without one.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Agent:
         jitter: Callable[[], float] = random.random,
         watchdog: Watchdog | None = None,
         open_source: OpenSource = open_source,
+        renewal: Renewal | None = None,
     ) -> None:
         self._settings = settings
         self._transport = transport
@@ -86,8 +91,9 @@ class Agent:
         self._jitter = jitter
         self._watchdog = watchdog or Watchdog("", 0.0)
         self._open_named_source = open_source
+        self._renewal = renewal
         self._home = DeviceHome(folder=settings.home)
-        self._telemetry = Telemetry()
+        self._telemetry = Telemetry(run=os.urandom(4).hex(), clock=clock)
         self._stopping = False
         self._phase = "starting"
         self._source: FrameSource | None = None
@@ -120,6 +126,8 @@ class Agent:
             self._answer_all()
             self._serve_on()
             self._wait_until_drained()
+            with contextlib.suppress(StorageError):  # then the next start counts as one after a crash
+                ended_cleanly(self._settings.home)
         self._raise_what_failed()
         return self._telemetry.counts()
 
@@ -149,6 +157,7 @@ class Agent:
     def _count_start(self) -> None:
         try:
             rejected = self._slots.count_start()
+            count_start(self._settings.home)
         except StorageError as error:  # a start that is not counted is better than none
             self._report_disk(str(error))
             return
@@ -229,7 +238,14 @@ class Agent:
 
     def _make_link(self, transport: SyncTransport) -> Link:
         trust = TrustStore(self._settings.home, transport, channel=self._settings.channel)
-        updater = Updater(self._slots, trust, transport, self_test=self._engines.test, fingerprint=hardware_fingerprint)
+        updater = Updater(
+            self._slots,
+            trust,
+            transport,
+            self_test=self._engines.test,
+            fingerprint=hardware_fingerprint,
+            max_bytes=self._settings.bundles_max_bytes,
+        )
         return Link(
             LinkParts(
                 settings=self._settings,
@@ -243,6 +259,7 @@ class Agent:
                 clock=self._clock,
                 jitter=self._jitter,
                 is_metered=lambda: self._settings.metered or self._home.is_metered(),
+                renewal=self._renewal,
             )
         )
 

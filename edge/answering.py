@@ -109,6 +109,7 @@ class Answerer:
                 try:
                     inference = engine.infer(frame.data, top_k=top_k)
                 except BackendError as error:
+                    self._telemetry.failed(engine.bundle.digest)
                     if not self._fall_back(engine, str(error)):
                         raise
                     continue

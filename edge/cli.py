@@ -227,12 +227,13 @@ def sync(config: Path | None, **options: object) -> None:
 @_link_options
 @click.option("--root", type=_FILE, help="Trusted root of the server's releases; needed once, at the first install.")
 @click.option("--channel", help="Update channel to follow.  [default: stable]")
-def update(config: Path | None, **options: object) -> None:
+@click.option("--from", "stick", type=_FOLDER, help="Take it from this folder, which `edgeloop publish export` wrote.")
+def update(config: Path | None, stick: Path | None, **options: object) -> None:
     """Check for a release once: verify, fetch, test, activate."""
     from edge.commands import update_once
 
     with _ByteProgress() as progress:
-        result = update_once(_load(config, **options), progress=progress)
+        result = update_once(_load(config, **options), progress=progress, stick=stick)
     line = f"{result.outcome.value}: bundle {result.bundle_digest[:12] or 'none'}, {result.fetched_bytes} bytes fetched"
     click.echo(f"{line} ({result.reason})" if result.reason else line)
 
@@ -258,6 +259,32 @@ def tune(bundle: Path | None, home: Path | None, as_json: bool, **options: Any) 
         raise UsageError("which bundle?", hint="give either --bundle or --home")
     result = tune_bundle(bundle=bundle, home=home, say=_say, **options)
     click.echo(json.dumps(to_json(result)) if as_json else "\n".join(tune_lines(result)))
+
+
+@device.command()
+@click.argument("file", required=False, type=_FILE)
+@click.option("--home", type=_FOLDER, required=True, help="The device's folder.")
+@click.option("--server", metavar="HOST:PORT", help="The fleet, where there is no FILE.")
+@click.option(
+    "--enroll-server", metavar="HOST:PORT", help="Where its devices enrol.  [default: the port after --server]"
+)
+@click.option("--tls-ca", type=_FILE, help="Certificate authority of the fleet.")
+@click.option("--code", help="The one-time code; asked for when it is left out, which keeps it out of lists.")
+@click.option("--device-id", default="", help="Name that this device shall have.  [default: what the code says]")
+@click.option("--channel", default="", help="Update channel to follow.  [default: what the code says]")
+@click.option("--root", type=_FILE, help="Trusted root of the fleet's releases.")
+@click.option("--certificate", type=_FILE, help="A certificate of your own (PEM), instead of a code.")
+@click.option("--key", type=_FILE, help="Its private key (PEM).")
+@click.option("--replace", is_flag=True, help="Enrol anew a device that is enrolled already.")
+def enroll(file: Path | None, home: Path, replace: bool, **given: Any) -> None:  # noqa: ANN401
+    """Make this device a member of a fleet, by a FILE or a code of `edgeloop fleet enroll`.
+
+    The same command again is harmless, also after a power cut in the middle.
+    """
+    from edge.identity.command import enroll_by_words
+
+    identity, is_new = enroll_by_words(file, home, replace=replace, ask=_ask_code, **given)
+    click.echo(f"enrolled as {identity.device_id}" if is_new else f"already enrolled as {identity.device_id}")
 
 
 @device.command()
@@ -308,6 +335,10 @@ def audit(config: Path | None, home: Path | None, limit: int, as_json: bool) -> 
 
     for row in audit_rows(_load(config, home=home), limit=limit):
         click.echo(json.dumps(to_json(row)) if as_json else audit_line(row))
+
+
+def _ask_code() -> str:
+    return str(click.prompt("one-time code", hide_input=True, err=True))
 
 
 def _summary(counts: Counts) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import signal
 import tempfile
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from edge.drawing.drawings import Drawings
 from edge.errors import EdgeloopError, ImageError, UsageError
 from edge.home import DeviceHome
+from edge.identity.command import as_enrolled, client_identity, renewal_for
 from edge.settings import AgentSettings, process_environment, watchdog_told
 from edge.wording import prediction_json as prediction_json
 
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
     from edge.bundle.reader import Bundle
     from edge.loading import StageChoice
     from edge.outbox.base import AuditRow, OutboxLimits
-    from edge.sync.base import SyncTransport
+    from edge.sync.grpc_transport import GrpcTransport
     from edge.sync.uploader import DrainResult
     from edge.telemetry import Counts
     from edge.tune.types import TuneResult
     from edge.types import Inference
+    from edge.update.published import PublishedFiles
     from edge.update.trust import TrustStore
     from edge.update.types import UpdateResult
 
@@ -53,15 +56,17 @@ def run_agent(settings: AgentSettings, *, bundle: Path | None, say: Say, progres
 
     switch_threads_quickly()
 
+    settings = as_enrolled(settings)
     if bundle is not None:
         sideload(settings, bundle, say=say)
     with contextlib.ExitStack() as stack:
-        transport = None
+        transport = renewal = None
         if settings.server:
             transport = stack.enter_context(_transport(settings))
             _install_root(settings, transport)
+            renewal = renewal_for(settings, transport, say=say, jitter=random.random())  # noqa: S311
         watchdog = Watchdog(*watchdog_told(process_environment()))
-        agent = Agent(settings, transport=transport, say=say, progress=progress, watchdog=watchdog)
+        agent = Agent(settings, transport=transport, say=say, progress=progress, watchdog=watchdog, renewal=renewal)
         signals = stack.enter_context(_stopped_by_signals(agent.stop))
         counts = agent.run()
     if signal.SIGINT in signals:
@@ -226,6 +231,7 @@ def sync_once(settings: AgentSettings, *, say: Say = lambda line: None) -> Drain
     from edge.outbox.recovering import RecoveringOutbox
     from edge.sync.uploader import drain
 
+    settings = as_enrolled(settings)
     home = DeviceHome(folder=settings.home)
     if not home.outbox.exists():
         raise UsageError(f"there is no outbox in {settings.home}", hint="has a device ever run with this --home?")
@@ -259,12 +265,19 @@ def _no_limits() -> OutboxLimits:
     return OutboxLimits(max_bytes=1 << 50, max_entries=1 << 50, max_remembered=1 << 50, max_audit_rows=1 << 50)
 
 
-def update_once(settings: AgentSettings, *, progress: Callable[[int, int], None]) -> UpdateResult:
+def update_once(
+    settings: AgentSettings, *, progress: Callable[[int, int], None], stick: Path | None = None
+) -> UpdateResult:
     """Looks for a release once and activates it.
+
+    Args:
+        settings: What the device was told.
+        progress: Told bytes done and bytes in all.
+        stick: A folder that `edgeloop publish export` wrote, in place of the server.
 
     Raises:
         EdgeloopError: The release was rejected, or there was no news to be had; the message says why.
-        UsageError: No server, no trusted root, or an agent is at work in this home.
+        UsageError: No server, no stick, no trusted root, or an agent is at work in this home.
         StorageError: The disk is full or failing.
     """
     from edge.update.selftest import hardware_fingerprint, self_test
@@ -272,16 +285,24 @@ def update_once(settings: AgentSettings, *, progress: Callable[[int, int], None]
     from edge.update.types import UpdateOutcome
     from edge.update.updater import Updater
 
-    with DeviceHome(folder=settings.home).hold(), _transport(settings) as transport:
+    settings = as_enrolled(settings)
+    with DeviceHome(folder=settings.home).hold(), _update_road(settings, stick) as transport:
         trust = _install_root(settings, transport)
-        updater = Updater(Slots(settings.home), trust, transport, self_test=self_test, fingerprint=hardware_fingerprint)
+        updater = Updater(
+            Slots(settings.home),
+            trust,
+            transport,
+            self_test=self_test,
+            fingerprint=hardware_fingerprint,
+            max_bytes=settings.bundles_max_bytes,
+        )
         result = updater.update(time.time(), progress=progress)
     if result.outcome in (UpdateOutcome.REJECTED, UpdateOutcome.OFFLINE):
         raise EdgeloopError(result.reason)
     return result
 
 
-def _install_root(settings: AgentSettings, transport: SyncTransport | None) -> TrustStore:
+def _install_root(settings: AgentSettings, transport: PublishedFiles | None) -> TrustStore:
     from edge.update.trust import TrustStore
 
     trust = TrustStore(settings.home, transport, channel=settings.channel)
@@ -293,16 +314,34 @@ def _install_root(settings: AgentSettings, transport: SyncTransport | None) -> T
 
 
 @contextlib.contextmanager
-def _transport(settings: AgentSettings) -> Iterator[SyncTransport]:
+def _update_road(settings: AgentSettings, stick: Path | None) -> Iterator[PublishedFiles]:
+    """The server, or a folder that somebody carried here."""
+    if stick is None:
+        with _transport(settings) as transport:
+            yield transport
+        return
+    from edge.update.stick import Stick
+
+    with contextlib.closing(Stick(stick)) as road:
+        yield road
+
+
+@contextlib.contextmanager
+def _transport(settings: AgentSettings) -> Iterator[GrpcTransport]:
     if not settings.server:
         raise UsageError("no server named", hint="give --server HOST:PORT")
     from edge.sync.grpc_transport import GrpcTransport
     from edge.sync.throttle import Throttle
 
     throttle = Throttle(settings.upload_max_kbps * _BYTES_PER_KILOBIT)
-    with contextlib.closing(
-        GrpcTransport(settings.server, tls_ca=settings.tls_ca, timeout_s=settings.call_timeout_s, throttle=throttle)
-    ) as transport:
+    road = GrpcTransport(
+        settings.server,
+        tls_ca=settings.tls_ca,
+        identity=client_identity(settings.home),
+        timeout_s=settings.call_timeout_s,
+        throttle=throttle,
+    )
+    with contextlib.closing(road) as transport:
         yield transport
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from edge import __version__
 from edge.background import lower_priority
 from edge.errors import EdgeloopError, MissingExtraError, RoadError, StorageError, UsageError
+from edge.identity.renewal import Renewal
 from edge.outbox.base import OutboxStats, SampleOutbox
 from edge.settings import AgentSettings
 from edge.sync import backoff
@@ -17,10 +19,12 @@ from edge.sync.base import SyncTransport
 from edge.sync.types import Directive
 from edge.sync.uploader import drain
 from edge.sync.windows import may_sync, parse_windows
-from edge.telemetry import Telemetry, Topic, device_status
+from edge.telemetry import Circumstances, Telemetry, Topic, device_status, with_hours
 from edge.update.slots import Slots
+from edge.update.starts import read_starts
 from edge.update.types import UpdateOutcome
 from edge.update.updater import Updater
+from edge.wire.limits import LAST_MOMENT
 
 MIN_CHECK_IN_S = 0.2
 MAX_CHECK_IN_S = 3600.0
@@ -42,6 +46,7 @@ class LinkParts:
         clock: Seconds since the epoch, UTC; may jump.
         jitter: A random number in [0, 1].
         is_metered: Whether every byte costs just now.
+        renewal: What keeps the device's certificate fresh; None for a device without one.
         steady: Seconds that never jump; what is due goes by these.
     """
 
@@ -56,6 +61,7 @@ class LinkParts:
     clock: Callable[[], float]
     jitter: Callable[[], float]
     is_metered: Callable[[], bool] = lambda: False
+    renewal: Renewal | None = None
     steady: Callable[[], float] = time.monotonic
 
 
@@ -83,6 +89,7 @@ class Link:
         self._check_in_due = self._update_due = parts.steady()
         self._last_words = ""
         self._rejection = ""
+        self._directive: Directive | None = None
 
     def start(self) -> None:
         """Begins."""
@@ -118,6 +125,8 @@ class Link:
             MissingExtraError: A library is missing.
         """
         self._reached_now = False
+        if self._parts.renewal is not None:
+            self._parts.renewal.step(self._parts.transport, self._parts.clock())
         try:
             try:
                 wait_s = self._drain()
@@ -173,19 +182,33 @@ class Link:
         parts, now = self._parts, self._parts.steady()
         if now < self._check_in_due:
             return
-        status = device_status(
-            parts.telemetry.counts(),
-            parts.slots.active,
-            self._outbox_stats(),
-            device_id=parts.settings.device_id,
-            software=f"edgeloop {__version__}",
+        outbox, slot = self._outbox_stats(), parts.slots.active
+        status = with_hours(
+            device_status(parts.telemetry.counts(), slot, outbox, self._circumstances()),
+            parts.telemetry.hours(slot.bundle_digest, outbox.pending),
         )
         directive = parts.transport.check_in(status)
+        parts.telemetry.reported(status.hours)
         self._reached()
+        self._directive = directive if directive.channel == parts.settings.channel else None
         wanted_s = directive.check_in_s or parts.settings.check_in_s
         self._check_in_due = now + min(MAX_CHECK_IN_S, max(MIN_CHECK_IN_S, wanted_s))
         if self._announces_news(directive):
             self._update_due = now
+
+    def _circumstances(self) -> Circumstances:
+        parts, state = self._parts, self._parts.slots.state
+        starts = read_starts(parts.settings.home)
+        return Circumstances(
+            device_id=parts.settings.device_id,
+            software=f"edgeloop {__version__}",
+            platform=f"{platform.machine()} {platform.system()}".lower(),
+            clock=min(max(0.0, parts.clock()), LAST_MOMENT),
+            starts=starts.starts,
+            unclean_starts=starts.unclean,
+            on_trial=bool(state.trial),
+            rejected=state.rejected,
+        )
 
     def _outbox_stats(self) -> OutboxStats:
         """Nothing of an outbox that cannot be read: the server must hear of such a device above all."""
@@ -203,9 +226,10 @@ class Link:
         parts, now = self._parts, self._parts.steady()
         has_bundle = bool(parts.slots.active.bundle_digest)
         # A device without a bundle is of no use to anybody: its first one comes at any hour, over any road.
-        if has_bundle and (now < self._update_due or not self._may_move()):
+        if has_bundle and (now < self._update_due or not self._may_move() or not self._may_change()):
             return
-        result = parts.updater.update(parts.clock())
+        wanted = self._directive.bundle_digest if self._directive is not None else ""
+        result = parts.updater.update(parts.clock(), wanted=wanted)
         parts.telemetry.add(bytes_fetched=result.fetched_bytes)
         if result.outcome is UpdateOutcome.OFFLINE:
             raise RoadError(result.reason)
@@ -218,12 +242,24 @@ class Link:
         if result.outcome is UpdateOutcome.ACTIVATED:
             parts.prepare()
 
+    def _may_change(self) -> bool:
+        """Whether the server lets this device change its bundle at this hour of its day."""
+        text = self._directive.update_windows if self._directive is not None else ""
+        try:
+            windows = parse_windows(text)
+        except UsageError as error:  # the server's mistake must end nobody's link
+            self._parts.telemetry.trouble(Topic.ROAD, f"the server's update windows: {error.message}")
+            return True
+        return may_sync(windows, minute_of_day(self._parts.clock()))
+
     def _reached(self) -> None:
         self.reached_at = self._parts.clock()
         self._reached_now = True
 
     def _failed(self, error: EdgeloopError) -> float:
         line = str(error)
+        if self._parts.renewal is not None:
+            line = self._parts.renewal.explained(error, self._parts.clock())
         self._parts.telemetry.trouble(Topic.ROAD, line)
         if line != self._last_words and not self._stopping:
             self._parts.say(line)

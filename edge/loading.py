@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from edge.bundle.reader import Bundle
 from edge.errors import BackendError
 from edge.postprocess.select import StageFiles, load_stage_files
 
-OpenBackend = Callable[[Path, ArtifactFormat, RuntimeOptions], InferenceBackend]
+Content = Callable[[], bytes] | None
+OpenBackend = Callable[[Path, ArtifactFormat, RuntimeOptions, Content], InferenceBackend]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +107,10 @@ class LoadedModels:
     def _load_stage(self, spec: StageSpec, choice: StageChoice) -> LoadedStage:
         path = self._bundle.path(choice.artifact.file)
         files = load_stage_files(spec, self._bundle.read)
+        content = _shared_content(self._bundle, choice.artifact)
 
         def open_one() -> InferenceBackend:
-            return self._opener(path, choice.artifact.format, choice.options)
+            return self._opener(path, choice.artifact.format, choice.options, content)
 
         pool = BackendPool(open_one, size=choice.workers)
         try:
@@ -217,5 +220,19 @@ def check_model(backend: InferenceBackend, stage: StageSpec, artifact: ArtifactS
             )
 
 
-def _open(path: Path, format: ArtifactFormat, options: RuntimeOptions) -> InferenceBackend:  # noqa: A002
-    return open_backend(path, format, options=options)
+def _shared_content(bundle: Bundle, artifact: ArtifactSpec) -> Content:
+    """What opens an encrypted model: LiteRT's copies share the bytes, as they share the pages of a plain file.
+
+    ONNX Runtime copies what it is given and shares sessions, so there nothing is kept.
+    """
+    opener = bundle.opener(artifact.file)
+    return functools.cache(opener) if opener is not None and artifact.format is ArtifactFormat.TFLITE else opener
+
+
+def _open(
+    path: Path,
+    format: ArtifactFormat,  # noqa: A002
+    options: RuntimeOptions,
+    content: Content,
+) -> InferenceBackend:
+    return open_backend(path, format, options=options, content=content)

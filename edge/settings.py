@@ -85,6 +85,8 @@ class AgentSettings:
         payload_max_side: Its longer side in pixels at most, 0 for no limit.
         outbox_max_bytes: Size of the outbox's file; when it is full the least valuable sample goes.
         outbox_max_entries: Samples that may wait there.
+        bundles_max_bytes: What the bundle that runs, the one before and the one that comes may take together; 0 for no
+            limit.
         sync_windows: Hours in which samples go up and bundles come down, in the device's local time
             (`22:00-06:00, 12:30-13:30`); empty for always. Check-ins are never held back.
         upload_max_kbps: Most kilobits a second for them, 0 for no limit.
@@ -128,6 +130,7 @@ class AgentSettings:
     payload_max_side: int = 1600
     outbox_max_bytes: int = 2_000_000_000
     outbox_max_entries: int = 100_000
+    bundles_max_bytes: int = 0
     sync_windows: str = ""
     upload_max_kbps: float = 0.0
     metered: bool = False

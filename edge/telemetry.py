@@ -6,16 +6,21 @@ import dataclasses
 import enum
 import math
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from edge.outbox.base import OutboxStats
-from edge.sync.types import DeviceStatus
-from edge.types import Inference, Outcome
+from edge.statistics import TOP_CLASSES, HourBook, with_fewer_classes
+from edge.sync.types import BundleHour, DeviceStatus
+from edge.types import Inference, Outcome, Text
 from edge.update.types import Slot
 
 WINDOW = 512
+MAX_TOLD_REJECTED = 16
+"""Digests of failed bundles in a check-in, the newest; more would leave no room for anything else."""
+_OUTCOMES = {Outcome.ACCEPT: "accepted", Outcome.CONFIRM: "confirmed", Outcome.UNKNOWN: "unknown"}
 
 
 class Topic(enum.Enum):
@@ -98,10 +103,14 @@ class Telemetry:
 
     Args:
         window: Answers that the latencies are taken over.
+        run: Names this run of the process, 8 hex digits.
+        clock: Seconds since the epoch, UTC; may jump.
     """
 
-    def __init__(self, *, window: int = WINDOW) -> None:
+    def __init__(self, *, window: int = WINDOW, run: str = "00000000", clock: Callable[[], float] = time.time) -> None:
         self._lock = threading.Lock()
+        self._clock = clock
+        self._hours = HourBook(run)
         self._numbers: Counter[str] = Counter()
         self._by_bundle: Counter[str] = Counter()
         self._by_version: Counter[str] = Counter()
@@ -112,6 +121,8 @@ class Telemetry:
         """Adds to counters by the names of `Counts`."""
         with self._lock:
             self._numbers.update(numbers)
+            if "kept" in numbers:
+                self._hours.kept(numbers["kept"])
 
     def answered(self, inference: Inference, version: int) -> None:
         """Counts one answer.
@@ -120,12 +131,38 @@ class Telemetry:
             inference: What the engine said.
             version: Of the bundle that judged.
         """
-        name = {Outcome.ACCEPT: "accepted", Outcome.CONFIRM: "confirmed", Outcome.UNKNOWN: "unknown"}
+        decision, bundle, ms = inference.decision, inference.bundle_digest, inference.timings.total_ms
+        # What was read may be anything, and is nobody's business in a statistic: of texts there are no classes.
+        label = "" if isinstance(inference.prediction, Text) else inference.prediction.headline.label
         with self._lock:
-            self._numbers.update({"frames_answered": 1, name[inference.decision.outcome]: 1})
-            self._by_bundle[inference.bundle_digest] += 1
+            self._numbers["frames_answered"] += 1
+            self._numbers[_OUTCOMES[decision.outcome]] += 1
+            self._by_bundle[bundle] += 1
             self._by_version[str(version)] += 1
-            self._latencies.append(inference.timings.total_ms)
+            self._latencies.append(ms)
+            self._hours.answered(self._clock(), bundle, decision.outcome, decision.confidence, label, ms)
+
+    def failed(self, bundle_digest: str) -> None:
+        """Counts a frame on which the network of a bundle failed, whatever becomes of the frame."""
+        with self._lock:
+            self._hours.failed(self._clock(), bundle_digest)
+
+    def hours(self, bundle_digest: str, waiting: int) -> tuple[BundleHour, ...]:
+        """What bundles did in hours that the server has not heard of, or only in part, oldest first.
+
+        Args:
+            bundle_digest: The bundle that runs, empty for none.
+            waiting: Entries in the outbox now.
+        """
+        with self._lock:
+            now = self._clock()
+            self._hours.waiting(now, bundle_digest, waiting)
+            return self._hours.untold(now)
+
+    def reported(self, hours: Sequence[BundleHour]) -> None:
+        """Remembers which hours a check-in has brought home; those that are over are forgotten."""
+        with self._lock:
+            self._hours.told(hours)
 
     def trouble(self, topic: Topic, line: str) -> None:
         """Remembers what stands wrong with something; an empty line says that all is well with it again."""
@@ -154,11 +191,36 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def device_status(counts: Counts, slot: Slot, outbox: OutboxStats, *, device_id: str, software: str) -> DeviceStatus:
-    """What is told at check-in."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What a check-in tells besides counts.
+
+    Attributes:
+        device_id: The device's name.
+        software: `edgeloop <version>`.
+        platform: Machine and system, as `aarch64 linux`.
+        clock: The device's wall clock, seconds since the epoch, UTC; 0 to leave it out.
+        starts: Starts of the agent in this home, ever.
+        unclean_starts: Of these, after no proper stop.
+        on_trial: Whether the active bundle is on trial.
+        rejected: Digests of bundles that failed here, newest last.
+    """
+
+    device_id: str
+    software: str
+    platform: str = ""
+    clock: float = 0.0
+    starts: int = 0
+    unclean_starts: int = 0
+    on_trial: bool = False
+    rejected: tuple[str, ...] = ()
+
+
+def device_status(counts: Counts, slot: Slot, outbox: OutboxStats, circumstances: Circumstances) -> DeviceStatus:
+    """What is told at check-in, without the statistics of `with_hours`."""
     return DeviceStatus(
-        device_id=device_id,
-        software=software,
+        device_id=circumstances.device_id,
+        software=circumstances.software,
         bundle_digest=slot.bundle_digest,
         bundle_version=slot.version,
         outbox_pending=outbox.pending,
@@ -169,4 +231,33 @@ def device_status(counts: Counts, slot: Slot, outbox: OutboxStats, *, device_id:
         kept=counts.kept,
         latency_p50_ms=counts.latency_p50_ms,
         last_error=counts.last_error[:500],
+        outbox_bytes=outbox.pending_bytes,
+        outbox_parked=outbox.parked,
+        starts=circumstances.starts,
+        unclean_starts=circumstances.unclean_starts,
+        on_trial=circumstances.on_trial,
+        rejected=circumstances.rejected[-MAX_TOLD_REJECTED:],
+        clock=circumstances.clock,
+        platform=circumstances.platform,
     )
+
+
+def with_hours(status: DeviceStatus, hours: Sequence[BundleHour]) -> DeviceStatus:
+    """A status with as many hours, oldest first, as a check-in may hold (`limits.MAX_CHECK_IN_BYTES`).
+
+    An hour of many long labels that does not even fit alone tells fewer of them apart.
+    """
+    from edge.wire import convert, limits
+
+    room = limits.MAX_CHECK_IN_BYTES - convert.check_in_size(status)
+    told: list[BundleHour] = []
+    for hour in hours[: limits.MAX_HOURS]:
+        most = TOP_CLASSES
+        while convert.hour_size(hour) > room and not told and most:
+            most //= 2
+            hour = with_fewer_classes(hour, most)
+        room -= convert.hour_size(hour)
+        if room < 0:
+            break
+        told.append(hour)
+    return dataclasses.replace(status, hours=tuple(told))

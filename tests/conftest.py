@@ -9,8 +9,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from postgres_server import PostgresServer
+    from s3_server import S3Server
 
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
@@ -29,6 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=REPOSITORY.parent / "shared" / "data",
         help="folder of real pictures, for tests marked `data` (default: ../shared/data beside the repository)",
     )
+    group.addoption("--chaos-minutes", type=float, default=10.0, help="how long the chaos test breaks things (10)")
+    group.addoption("--chaos-devices", type=int, default=200, help="devices of the chaos test (200)")
     group.addoption("--update-goldens", action="store_true", help="rewrite golden files instead of comparing with them")
 
 
@@ -105,6 +112,42 @@ def durable_points() -> Iterator[list[str]]:
     durable.observe(points.append)
     yield points
     durable.observe(None)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A real PostgreSQL; only for tests marked `server`. Whoever stops it starts it again."""
+    from postgres_server import running_postgres
+
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """URL of an empty database; only for tests marked `server`."""
+    url = postgres_server.new_database()
+    yield url
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A local S3 server; only for tests marked `server`. Other processes need its `environment`."""
+    from s3_server import has_moto, running_s3
+
+    if not has_moto():
+        pytest.skip("server: no moto[server] or s3fs")
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_objects_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of an empty place in an S3 bucket, with the environment set for it; only for tests marked `server`."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server.new_bucket()
 
 
 def _no_data(config: pytest.Config) -> str:

@@ -42,6 +42,24 @@ class Cable:
         _run("tc", "qdisc", "replace", "dev", self.name, *limit)
         _run(*self.before, "tc", "qdisc", "replace", "dev", self.name, *limit)
 
+    def speed_up(self) -> None:
+        """As fast as it goes, after `slow_down`."""
+        for before in ((), self.before):
+            subprocess.run([*before, "tc", "qdisc", "del", "dev", self.name, "root"], capture_output=True, check=False)
+
+    @contextlib.contextmanager
+    def losing(self, share: float) -> Iterator[None]:
+        """Drops a share of the packets in either direction for the length of the block; needs iptables."""
+        chance = ("-m", "statistic", "--mode", "random", "--probability", f"{share:.3f}", "-j", "DROP")
+        rules = (("INPUT", "-i", self.name, *chance), ("OUTPUT", "-o", self.name, *chance))
+        try:
+            for rule in rules:
+                _run("iptables-legacy", "-w", "-I", *rule)
+            yield
+        finally:
+            for rule in rules:
+                subprocess.run(["iptables-legacy", "-w", "-D", *rule], capture_output=True, check=False)  # noqa: S607
+
     def num_lost(self) -> int:
         """Packets that a slow cable had no room for, in either direction."""
         said = [

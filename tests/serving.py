@@ -39,12 +39,14 @@ class ServerProcess:
 
     Args:
         store: The store folder.
-        arguments: Further options of `edgeloop serve`.
+        arguments: Further options of `edgeloop serve`; it speaks plaintext unless they say `--tls` or `--tls-cert`.
         launcher: What runs instead of the plain command.
     """
 
     def __init__(self, store: Path, *arguments: object, launcher: tuple[str, ...] = EDGELOOP) -> None:
-        line = [*launcher, "serve", "--store", store, "--listen", "127.0.0.1:0", "--json", *arguments]
+        plain = () if {"--tls-cert", "--tls"} & set(arguments) else ("--plaintext",)
+        arguments = tuple(word for word in arguments if word != "--tls")
+        line = [*launcher, "serve", "--store", store, "--listen", "127.0.0.1:0", "--json", *plain, *arguments]
         self._line = [str(part) for part in line]
 
     def __enter__(self) -> Self:

@@ -55,13 +55,13 @@ def snapshot(folder: Path, store: Path, name: str, as_json: bool) -> None:
     """Freeze FOLDER: every picture hashed, kept and put into train, val or test for ever. The same command resumes."""
     from cloud_train.datasets.progress import file_progress
     from cloud_train.datasets.snapshot import build_snapshot, save_snapshot
-    from cloud_train.store.blobs import FolderBlobStore
-    from cloud_train.store.layout import StoreLayout
+    from cloud_train.store.opened import open_store
 
-    layout = StoreLayout(root=store)
+    opened = open_store(store)
+    layout = opened.layout
     make_folder(store)
     with file_progress("reading", quiet=as_json) as progress:
-        made = build_snapshot(folder, FolderBlobStore(layout.blobs), name=name, progress=progress)
+        made = build_snapshot(folder, opened.blobs, name=name, progress=progress)
     digest = save_snapshot(made, layout.snapshots)
     if as_json:
         click.echo(json.dumps(_snapshot_json(made) | {"digest": digest, "path": str(layout.snapshot(digest))}))

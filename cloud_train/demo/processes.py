@@ -46,7 +46,14 @@ class DemoProcesses:
             _retire(ready, "pid")
             ready.unlink(missing_ok=True)
             self._server = self._start(
-                sys.executable, "server", "serve", "--store", str(self._options.store), "--listen", "127.0.0.1:0"
+                sys.executable,
+                "server",
+                "serve",
+                "--store",
+                str(self._options.store),
+                "--listen",
+                "127.0.0.1:0",
+                "--plaintext",
             )
         self.wait_for(ready.exists, what="the server to listen", timeout_s=START_TIMEOUT_S)
         state = read_json(ready)

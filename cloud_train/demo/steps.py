@@ -62,11 +62,11 @@ def prepare_data(options: DemoOptions, pictures: Path) -> Prepared:
     """Freezes the pictures, holds part of the labels back, and lays out what passes before the device."""
     from cloud_train.datasets.holdback import hold_back
     from cloud_train.datasets.snapshot import build_snapshot, save_snapshot
-    from cloud_train.store.blobs import FolderBlobStore
+    from cloud_train.store.opened import open_store
 
     layout = StoreLayout(root=options.store)
     make_folder(layout.snapshots)
-    blobs = FolderBlobStore(layout.blobs)
+    blobs = open_store(options.store).blobs
     snapshot = build_snapshot(pictures, blobs, name=options.application)
     held = hold_back(
         snapshot,
@@ -139,17 +139,17 @@ def answer_samples(options: DemoOptions, processes: DemoProcesses, prepared: Pre
     from cloud_train.retrain.steps import labelled_samples
     from cloud_train.review.answers import answer_tasks
     from cloud_train.review.tasks import next_tasks
-    from cloud_train.store.sql import open_meta_store
+    from cloud_train.store.opened import open_store
     from edge.sync.grpc_transport import GrpcTransport
 
     layout = StoreLayout(root=options.store)
     truth = {item.digest: item.label for item in prepared.field}
     with (
-        contextlib.closing(open_meta_store(layout.meta)) as meta,
+        open_store(options.store) as store,
         contextlib.closing(GrpcTransport(processes.server())) as transport,
     ):
         waiting = [
-            task for task in next_tasks(meta, limit=1_000_000) if task.record.metadata.bundle_digest == judged_by
+            task for task in next_tasks(store.meta, limit=1_000_000) if task.record.metadata.bundle_digest == judged_by
         ]
         answer_tasks(waiting, truth, transport, who="dataset:demo", now=time.time)
     return len(labelled_samples(layout))

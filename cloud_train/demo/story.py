@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
@@ -162,10 +161,10 @@ def data_line(options: DemoOptions, facts: DemoFacts) -> str:
 
 def kept_records(options: DemoOptions, judged_by: str) -> tuple[SampleRecord, ...]:
     """The samples that version 1 kept and the server holds, most instructive first."""
-    from cloud_train.store.sql import open_meta_store
+    from cloud_train.store.opened import open_store
 
-    with contextlib.closing(open_meta_store(StoreLayout(root=options.store).meta)) as meta:
-        records = [record for record in meta.samples() if record.metadata.bundle_digest == judged_by]
+    with open_store(options.store) as store:
+        records = [record for record in store.meta.samples() if record.metadata.bundle_digest == judged_by]
     return tuple(sorted(records, key=lambda record: (-record.metadata.value, record.digest)))
 
 
@@ -209,10 +208,10 @@ def stream_facts(options: DemoOptions, facts: DemoFacts, records: tuple[SampleRe
 
 def gallery(options: DemoOptions, facts: DemoFacts, records: tuple[SampleRecord, ...]) -> tuple[KeptSample, ...]:
     """Kept samples, spread evenly over how instructive they were, with what both versions say."""
-    from cloud_train.store.blobs import FolderBlobStore
+    from cloud_train.store.opened import open_store
     from edge.engine import open_engine
 
-    blobs = FolderBlobStore(StoreLayout(root=options.store).blobs)
+    blobs = open_store(options.store).blobs
     truth = {item.digest: item.label for item in facts.prepared.field}
     known = [record for record in records if record.digest in truth]
     num = min(NUM_GALLERY, len(known))

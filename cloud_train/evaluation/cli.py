@@ -26,20 +26,17 @@ def evaluate(bundle: Path, snapshot: Path, store: Path, split: str, artifact: st
     from cloud_train.datasets.progress import file_progress
     from cloud_train.datasets.snapshot_file import load_snapshot
     from cloud_train.evaluation.evaluate import evaluate_bundle
-    from cloud_train.store.blobs import FolderBlobStore
-    from cloud_train.store.layout import StoreLayout
+    from cloud_train.store.opened import open_store
     from cloud_train.types import Split
     from edge import jsonvalue
     from edge.errors import UsageError
 
-    layout = StoreLayout(root=store)
-    if not layout.blobs.is_dir():
+    opened = open_store(store)
+    if not opened.has_pictures():
         raise UsageError(f"{store}: not a store folder", hint="give the --store that the snapshot was made in")
     frozen = load_snapshot(snapshot)
     with file_progress("evaluating", quiet=as_json) as progress:
-        report = evaluate_bundle(
-            bundle, frozen, FolderBlobStore(layout.blobs), Split(split), artifact=artifact, progress=progress
-        )
+        report = evaluate_bundle(bundle, frozen, opened.blobs, Split(split), artifact=artifact, progress=progress)
     if as_json:
         click.echo(json.dumps(jsonvalue.to_json(report)))
     else:

@@ -7,24 +7,27 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
 
 from cloud_train.errors import ForbiddenError, UnknownCallerError, UnknownSampleError
+from cloud_train.fleet.check_in import CheckInParts
+from cloud_train.fleet.enrolment import Enrolments
 from cloud_train.ingest.callers import Context, Gate
-from cloud_train.ingest.push import PushParts
+from cloud_train.ingest.door import RETRY_AFTER_KEY, Door, StoppingError
+from cloud_train.ingest.journal import Journal
+from cloud_train.ingest.metrics import IngestMetrics
+from cloud_train.ingest.ports import Ports
+from cloud_train.ingest.push_stream import PushParts
 from cloud_train.settings import ServeSettings
 from cloud_train.store.audit import AuditLog
 from cloud_train.store.blobs import BlobStore
 from cloud_train.store.meta import MetaStore
+from cloud_train.store.published import PublishedFiles
 from edge.errors import EdgeloopError, FormatError, RefusedError, RoadError, StorageError, UsageError
 
 _logger = logging.getLogger(__name__)
-
-RETRY_AFTER_KEY = "retry-after-ms"
-"""Trailing metadata of a failed call: milliseconds that the server asks to wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,23 +36,35 @@ class Desk:
 
     Attributes:
         settings: Limits, channel, interval.
+        ports: Where callers come in.
         gate: Who may call.
+        enrolments: Who lets devices in; None where any name is believed.
         meta: Records.
         audit: What was done.
         blobs: Pictures.
-        repository: The folder that is published.
+        published: What devices fetch.
+        check_ins: What check-ins are answered with.
         pushes: What a push needs.
+        door: Who comes in.
+        journal: What happens at the door, for the audit.
+        metrics: What is counted.
         in_thread: Runs a blocking function on a worker thread.
         clock: Seconds since the epoch, UTC.
     """
 
     settings: ServeSettings
+    ports: Ports
     gate: Gate
+    enrolments: Enrolments | None
     meta: MetaStore
     audit: AuditLog
     blobs: BlobStore
-    repository: Path
+    published: PublishedFiles
+    check_ins: CheckInParts
     pushes: PushParts
+    door: Door
+    journal: Journal
+    metrics: IngestMetrics
     in_thread: Callable[..., asyncio.Future[Any]]
     clock: Callable[[], float]
 
@@ -63,7 +78,7 @@ async def mapped(context: Context) -> AsyncIterator[None]:
         await context.abort(grpc.StatusCode.NOT_FOUND, f"no such file: {cause}")
     except EdgeloopError as error:
         code = _code(error)
-        if code is grpc.StatusCode.UNAVAILABLE:
+        if isinstance(error, StorageError):
             _logger.error("%s", error)
         retry_s = getattr(error, "retry_after_s", None)
         await context.abort(code, str(error), ((RETRY_AFTER_KEY, str(int(retry_s * 1000))),) if retry_s else ())
@@ -79,6 +94,8 @@ def _code(error: EdgeloopError) -> grpc.StatusCode:
             return grpc.StatusCode.INVALID_ARGUMENT
         case UnknownSampleError() | RefusedError():
             return grpc.StatusCode.FAILED_PRECONDITION
+        case StoppingError():
+            return grpc.StatusCode.UNAVAILABLE
         case RoadError(retry_after_s=None):
             return grpc.StatusCode.ABORTED
         case RoadError():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from cloud_train.ingest.intake import Intake
@@ -10,9 +12,9 @@ from cloud_train.publish.repository import read_release
 from cloud_train.settings import ServeSettings
 from cloud_train.store.blobs import BlobStore
 from cloud_train.store.meta import MetaStore
-from cloud_train.types import DeviceRecord
+from cloud_train.store.published import PublishedFiles, PublishedFolder
 from edge.bundle.manifest import MANIFEST_NAME
-from edge.sync.types import DeviceStatus, Directive, OfferReply, SampleOffer
+from edge.sync.types import OfferReply, SampleOffer
 
 _BUSY_S = 5.0
 
@@ -48,36 +50,31 @@ def known_samples(digests: tuple[str, ...], *, meta: MetaStore, blobs: BlobStore
     return frozenset(digest for digest in meta.known(digests) if blobs.has(digest))
 
 
-def check_in(
-    status: DeviceStatus, *, meta: MetaStore, repository: Path, settings: ServeSettings, now: float
-) -> Directive:
-    """Writes down how a device fares and tells it what its channel offers.
+def published_path(path: str, *, settled: Callable[[str], str]) -> str:
+    """Where a published file lies.
+
+    A channel's `manifest.json` is looked up through the signed metadata, so that it changes at the same moment as they.
 
     Args:
-        status: What the device says.
-        meta: Where devices are recorded.
-        repository: The repository folder.
-        settings: Channel and interval.
-        now: Seconds since the epoch, UTC.
+        path: Relative, already checked to be of plain names.
+        settled: Channel to the digest of what it offers to everybody, empty for nothing.
+
+    Raises:
+        FileNotFoundError: Nothing can be published there.
     """
-    device = DeviceRecord(
-        device_id=status.device_id,
-        last_seen=now,
-        bundle_digest=status.bundle_digest,
-        bundle_version=status.bundle_version,
-        frames=status.frames,
-        last_error=status.last_error,
-    )
-    meta.record_device(device)
-    release = read_release(repository, settings.channel)
-    offered = release.bundle_digest if release else ""
-    return Directive(channel=settings.channel, bundle_digest=offered, check_in_s=settings.check_in_s)
+    parts = path.split("/")
+    if parts[0] not in ("metadata", "targets", "files") or any(part.startswith(".") for part in parts):
+        raise FileNotFoundError(path)
+    if parts[:2] == ["targets", "channel"] and parts[3:] == [MANIFEST_NAME]:
+        digest = settled(parts[2])
+        if not digest:
+            raise FileNotFoundError(path)
+        parts[3] = f"{digest}.{MANIFEST_NAME}"
+    return "/".join(parts)
 
 
 def published_file(repository: Path, path: str) -> Path:
-    """The file behind a published path.
-
-    A channel's `manifest.json` is looked up through the signed metadata, so that it changes at the same moment as they.
+    """The file behind a published path, of a repository in a folder.
 
     Args:
         repository: The repository folder.
@@ -86,15 +83,33 @@ def published_file(repository: Path, path: str) -> Path:
     Raises:
         FileNotFoundError: Nothing is published there.
     """
-    parts = path.split("/")
-    if parts[0] not in ("metadata", "targets", "files") or any(part.startswith(".") for part in parts):
-        raise FileNotFoundError(path)
-    if parts[:2] == ["targets", "channel"] and parts[3:] == [MANIFEST_NAME]:
-        release = read_release(repository, parts[2])
-        if release is None:
-            raise FileNotFoundError(path)
-        parts[3] = f"{release.bundle_digest}.{MANIFEST_NAME}"
-    found = repository.joinpath(*parts)
-    if not found.is_file() or found.resolve() != repository.resolve().joinpath(*parts):
+
+    def settled(channel: str) -> str:
+        release = read_release(repository, channel)
+        return release.bundle_digest if release else ""
+
+    found = repository / published_path(path, settled=settled)
+    if not found.is_file() or leaves_folder(repository, path):
         raise FileNotFoundError(path)
     return found
+
+
+def open_published(
+    published: PublishedFiles, path: str, offset: int, *, settled: Callable[[str], str]
+) -> Iterator[bytes]:
+    """The bytes of a published file from an offset on, in pieces; the first one is read already.
+
+    Raises:
+        FileNotFoundError: Nothing is published there.
+        StorageError: The place fails.
+    """
+    place = published_path(path, settled=settled)
+    if isinstance(published, PublishedFolder) and leaves_folder(published.folder, place):
+        raise FileNotFoundError(path)
+    blocks = published.read(place, offset)
+    return chain((next(blocks, b""),), blocks)
+
+
+def leaves_folder(folder: Path, path: str) -> bool:
+    """Whether a path inside a folder leads out of it, over a link."""
+    return (folder / path).resolve() != folder.resolve() / path

@@ -6,6 +6,8 @@ again. Blocking; called on worker threads.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from pathlib import Path
 from typing import BinaryIO
@@ -91,6 +93,13 @@ class Intake:
         if fault := picture_fault(path, max_pixels=self._max_pixels):
             path.unlink()
             raise PayloadRefusedError(fault)
+
+    def forget(self, digest: str) -> None:
+        """Drops what an earlier upload left, unless somebody is sending it."""
+        with self._lock:
+            if digest not in self._open:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{self._folder}/{digest}")  # noqa: PTH108 - a path object takes longer than the call
 
     def release(self, digest: str) -> None:
         """Marks a digest as no longer open."""

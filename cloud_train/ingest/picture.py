@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from pathlib import Path
+from typing import IO
 
 from edge.sync.types import SampleOffer
 
@@ -28,20 +30,21 @@ def picture_fault(path: Path, *, max_pixels: int) -> str:
         path: The file.
         max_pixels: Largest width times height.
     """
-    from PIL import Image
+    with path.open("rb") as file:
+        return _fault(file, max_pixels)
 
-    if not _has_magic(path):
-        return "not a JPEG, PNG or WebP picture"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as picture:
-                width, height = picture.size
-    except Image.DecompressionBombError:
-        return f"more than {max_pixels} pixels"
-    except (OSError, ValueError, SyntaxError):
-        return "the picture's header is damaged"
-    return f"more than {max_pixels} pixels" if width * height > max_pixels else ""
+
+def payload_fault(data: bytes, offer: SampleOffer, *, max_pixels: int) -> str:
+    """Why a payload in memory is not the picture that was offered; empty when it is.
+
+    Args:
+        data: The whole payload.
+        offer: What the device said of it.
+        max_pixels: Largest width times height.
+    """
+    if hashlib.sha256(data).hexdigest() != offer.digest:
+        return "the payload does not match its digest"
+    return _fault(io.BytesIO(data), max_pixels)
 
 
 def size_fault(offer: SampleOffer, *, max_bytes: int) -> str:
@@ -51,8 +54,33 @@ def size_fault(offer: SampleOffer, *, max_bytes: int) -> str:
     return ""
 
 
-def _has_magic(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(16)
+def length_fault(num_bytes: int, offer: SampleOffer) -> str:
+    """Why so many bytes are not the whole of what was offered; empty when they are."""
+    if num_bytes > offer.size_bytes:
+        return f"more than the {offer.size_bytes} bytes that were offered"
+    if num_bytes < offer.size_bytes:
+        return f"ends after {num_bytes} of {offer.size_bytes} bytes"
+    return ""
+
+
+def _fault(file: IO[bytes], max_pixels: int) -> str:
+    from PIL import Image
+
+    if not _has_magic(file.read(16)):
+        return "not a JPEG, PNG or WebP picture"
+    file.seek(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file, formats=_FORMATS) as picture:
+                width, height = picture.size
+    except Image.DecompressionBombError:
+        return f"more than {max_pixels} pixels"
+    except (OSError, ValueError, SyntaxError):
+        return "the picture's header is damaged"
+    return f"more than {max_pixels} pixels" if width * height > max_pixels else ""
+
+
+def _has_magic(head: bytes) -> bool:
     jpeg, png = head.startswith(b"\xff\xd8\xff"), head.startswith(b"\x89PNG\r\n\x1a\n")
     return jpeg or png or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cloud_train.ingest import handlers
 from cloud_train.ingest.callers import Context
 from cloud_train.ingest.desk import Desk, mapped
-from cloud_train.ingest.push import push
+from cloud_train.ingest.push import push, put
 from cloud_train.review.labels import record_feedback
 from edge.wire import convert
 from edge.wire.v1 import edgeloop_pb2 as wire
@@ -32,7 +33,8 @@ class SamplesServicer(stubs.SamplesServicer):
             caller = await desk.gate.admit(context)
             offers = convert.offer_request_from_message(request)
             for offer in offers:
-                caller.must_be(offer.metadata.device_id)
+                desk.pushes.ledger.own(caller, offer)
+            desk.pushes.ledger.offer(caller, offers)
             reply = await desk.in_thread(
                 lambda: handlers.answer_offer(
                     offers, meta=desk.meta, blobs=desk.blobs, intake=desk.pushes.intake, settings=desk.settings
@@ -42,20 +44,33 @@ class SamplesServicer(stubs.SamplesServicer):
 
     async def Push(  # noqa: N802
         self, request_iterator: AsyncIterator[wire.Chunk], context: Context
-    ) -> AsyncIterator[wire.PushReceipt]:
+    ) -> None:
         """Payloads up, receipts down."""
+        desk = self._desk
         async with mapped(context):
-            caller = await self._desk.gate.admit(context)
-            async with aclosing(push(_pieces(request_iterator), self._desk.pushes, caller=caller)) as receipts:
-                async for receipt in receipts:
-                    yield convert.push_receipt_to_message(receipt)
+            caller = await desk.gate.admit(context)
+            with desk.door.upload(caller):
+                pushing = push(_pieces(request_iterator), desk.pushes, caller=caller)
+                async with desk.gate.watched(caller), aclosing(pushing) as receipts:
+                    async for receipt in receipts:
+                        await context.write(convert.push_receipt_to_message(receipt))
+
+    async def Put(self, request: wire.PutRequest, context: Context) -> wire.PushReceipt:  # noqa: N802
+        """One small sample whole."""
+        desk = self._desk
+        async with mapped(context):
+            caller = await desk.gate.admit(context)
+            offer, data = convert.put_request_from_message(request)
+            with desk.door.upload(caller):
+                return convert.push_receipt_to_message(await put(offer, data, desk.pushes, caller=caller))
 
     async def Annotate(self, request: wire.AnnotateRequest, context: Context) -> wire.AnnotateResponse:  # noqa: N802
         """A person's answer."""
+        desk = self._desk
         async with mapped(context):
-            await self._desk.gate.admit(context)
+            caller = await desk.gate.admit(context)
             digest, feedback = convert.annotate_request_from_message(request)
-            await self._desk.in_thread(record_feedback, self._desk.meta, digest, feedback)
+            await desk.in_thread(partial(record_feedback, desk.meta, digest, feedback, through=caller.who))
             return convert.annotate_response_to_message()
 
 

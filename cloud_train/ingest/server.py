@@ -3,46 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import socket
-import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloud_train.errors import ServerError
-from cloud_train.ingest.callers import Gate
-from cloud_train.ingest.commit import GroupCommit
-from cloud_train.ingest.handlers import known_samples
-from cloud_train.ingest.intake import Intake, Upload
-from cloud_train.ingest.push import PushParts, Turns
+from cloud_train.ingest.drain import drain
+from cloud_train.ingest.opening import open_desk
+from cloud_train.ingest.ports import open_ports, require_safe
 from cloud_train.settings import ServeSettings, serve_settings
-from cloud_train.store.audit import SqlAuditLog
-from cloud_train.store.blobs import FolderBlobStore
-from cloud_train.store.layout import StoreLayout
 from cloud_train.store.lock import exclusive
-from cloud_train.store.sql import open_meta_store
-from cloud_train.types import SampleRecord
+from cloud_train.store.opened import open_store
 from edge import durable, jsonvalue
 from edge.errors import UsageError
-from edge.sync.grpc_transport import is_loopback
 
 if TYPE_CHECKING:
     import grpc
+    from grpc_health.v1.health import aio as health
 
     from cloud_train.ingest.desk import Desk
-    from cloud_train.store.sql import SqlMetaStore
+    from cloud_train.store.opened import Store
 
 SERVER_FILE = "server.json"
 _NUM_WORKERS = 8
-_MAX_CALLS = 1000
+_KIB, _MS = 1024, 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +46,17 @@ class ServerInfo:
         host: Address.
         port: Port.
         pid: Process.
+        http_port: Port of health, metrics and pages; 0 for none.
+        enroll_port: Where devices enrol; 0 for nowhere.
+        tls: Whether TLS is spoken.
     """
 
     host: str
     port: int
     pid: int
+    http_port: int = 0
+    enroll_port: int = 0
+    tls: bool = False
 
     @property
     def target(self) -> str:
@@ -82,13 +81,14 @@ def serve(settings: ServeSettings, *, ready: Callable[[ServerInfo], None] | None
 
 @contextmanager
 def running_server(folder: Path, **changes: object) -> Iterator[ServerInfo]:
-    """A server on a free loopback port, in a thread of this process with an event loop of its own.
+    """A server on a free loopback port, in a thread of this process with an event loop of its own; plaintext.
 
     Args:
         folder: The store.
         changes: Fields of `ServeSettings`.
     """
-    settings = serve_settings(**{"store": folder, "listen": "127.0.0.1:0", "grace_s": 1.0, **changes})
+    own = {"store": folder, "listen": "127.0.0.1:0", "grace_s": 1.0, "worker": False, "plaintext": True}
+    settings = serve_settings(**{**own, **changes})
     started: Future[ServerInfo] = Future()
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
 
@@ -131,138 +131,145 @@ async def _serve_until_signal(settings: ServeSettings, ready: Callable[[ServerIn
 @asynccontextmanager
 async def _running(settings: ServeSettings) -> AsyncIterator[ServerInfo]:
     host, port = _address(settings)
-    tls = _credentials(settings)
+    require_safe(settings, host)
     _require_free(host, port)
     durable.make_folder(settings.store)
     busy = ServerError(f"another server is using the store {settings.store}", hint="stop it, or choose another --store")
     with ExitStack() as stack:
         stack.enter_context(exclusive(settings.store / "serve.lock", busy=busy))
-        meta = open_meta_store(StoreLayout(root=settings.store).meta)
-        stack.callback(meta.close)
+        store = stack.enter_context(open_store(settings.store))
+        store.check()
         workers = stack.enter_context(ThreadPoolExecutor(_NUM_WORKERS, thread_name_prefix="edgeloop-worker"))
         writer = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="edgeloop-writer"))
-        desk = _open_desk(settings, meta, workers, writer)
-        server, info = _listen(desk, host, port, tls)
-        await server.start()
-        durable.write_bytes(settings.store / SERVER_FILE, jsonvalue.pretty_bytes(info), point="server.json")
-        try:
-            yield info
-        finally:
-            await server.stop(settings.grace_s)
-            await desk.pushes.commits.close()
-            (settings.store / SERVER_FILE).unlink(missing_ok=True)
+        ports = open_ports(settings, host, port, time.time)
+        desk = open_desk(settings, store, workers=workers, writer=writer, ports=ports)
+        async with _serving(desk, store, host, port) as info:
+            durable.write_bytes(settings.store / SERVER_FILE, jsonvalue.pretty_bytes(info), point="server.json")
+            try:
+                yield info
+            finally:
+                await drain(desk)
+                (settings.store / SERVER_FILE).unlink(missing_ok=True)
 
 
-def _open_desk(
-    settings: ServeSettings, meta: SqlMetaStore, workers: ThreadPoolExecutor, writer: ThreadPoolExecutor
-) -> Desk:
-    from cloud_train.ingest.desk import Desk
+@asynccontextmanager
+async def _serving(desk: Desk, store: Store, host: str, port: int) -> AsyncIterator[ServerInfo]:
+    """Everything that runs beside each other, begun in this order and ended in the opposite one."""
+    from grpc_health.v1.health import aio as health
 
-    store, clock = settings.store, time.time
-    blobs = FolderBlobStore(StoreLayout(root=store).blobs)
-    intake = Intake(store / "partial", max_bytes=settings.max_partial_bytes, max_pixels=settings.max_pixels)
-    commits = GroupCommit(
-        partial(_commit, meta, blobs, clock), writer, size=settings.group_size, wait_s=settings.group_wait_s
-    )
-    in_thread = partial(asyncio.get_running_loop().run_in_executor, workers)
-    pushes = PushParts(
-        intake=intake,
-        turns=Turns(),
-        commits=commits,
-        is_stored=lambda digest: bool(known_samples((digest,), meta=meta, blobs=blobs)),
-        in_thread=in_thread,
-        max_payload_bytes=settings.max_payload_bytes,
-    )
-    return Desk(
-        settings=settings,
-        gate=Gate(),
-        meta=meta,
-        audit=SqlAuditLog(meta.database),
-        blobs=blobs,
-        repository=store / "repository",
-        pushes=pushes,
-        in_thread=in_thread,
-        clock=clock,
-    )
+    from cloud_train.fleet.desk import open_watch
+    from cloud_train.fleet.watch import watching
+    from cloud_train.ingest.background import committing, writing_journal
+    from cloud_train.ingest.decoding.supervise import decoding
+    from cloud_train.ingest.readiness import watching_readiness
+
+    servicer = health.HealthServicer()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(writing_journal(desk))
+        await stack.enter_async_context(committing(desk))
+        await stack.enter_async_context(watching_readiness(desk, servicer))
+        await stack.enter_async_context(decoding(desk, store.database))
+        parts = open_watch(store, desk.settings)
+        await stack.enter_async_context(watching(parts, clock=desk.clock, in_thread=desk.in_thread))
+        http_port = await stack.enter_async_context(_http(desk))
+        yield await stack.enter_async_context(_grpc(desk, servicer, host, port, http_port))
 
 
-def _commit(
-    meta: SqlMetaStore, blobs: FolderBlobStore, clock: Callable[[], float], uploads: tuple[Upload, ...]
-) -> None:
-    """Makes checked uploads durable: pictures first, then their records, so that a record always has its picture."""
-    blobs.adopt({upload.offer.digest: upload.path for upload in uploads})
-    now = clock()
-    meta.add_samples(
-        tuple(
-            SampleRecord(
-                digest=upload.offer.digest,
-                size_bytes=upload.offer.size_bytes,
-                received_at=now,
-                metadata=upload.offer.metadata,
-            )
-            for upload in uploads
-        )
-    )
+@asynccontextmanager
+async def _http(desk: Desk) -> AsyncIterator[int]:
+    """Health, metrics and pages, when there is an address for them; gives the port, 0 for none."""
+    from cloud_train.ingest.http import bound, build_http_app, serving_http
+
+    settings = desk.settings
+    if not settings.http_listen or settings.only == "grpc":
+        yield 0
+        return
+    host, port = _host_and_port(settings.http_listen)
+    listener = bound(host, port)
+    async with serving_http(build_http_app(desk), listener, tls=desk.ports.https(host)):
+        yield listener.getsockname()[1]
 
 
-def _listen(desk: Desk, host: str, port: int, tls: grpc.ServerCredentials | None) -> tuple[grpc.aio.Server, ServerInfo]:
+@asynccontextmanager
+async def _grpc(
+    desk: Desk,
+    servicer: health.HealthServicer,
+    host: str,
+    port: int,
+    http_port: int,
+) -> AsyncIterator[ServerInfo]:
+    """The services that devices call, unless only HTTP is wanted."""
+    if desk.settings.only == "http":
+        yield ServerInfo(host=host, port=0, pid=os.getpid(), http_port=http_port)
+        return
+    server, info = _listen(desk, servicer, host, port)
+    await server.start()
+    try:
+        yield dataclasses.replace(info, http_port=http_port)
+    finally:
+        await servicer.enter_graceful_shutdown()
+        await server.stop(desk.settings.grace_s)
+
+
+def _listen(desk: Desk, servicer: health.HealthServicer, host: str, port: int) -> tuple[grpc.aio.Server, ServerInfo]:
     import grpc
+    from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+    from grpc_reflection.v1alpha import reflection
 
+    from cloud_train.ingest.door import DoorInterceptor
     from cloud_train.ingest.fleet_servicer import FleetServicer
+    from cloud_train.ingest.readiness import SERVICES
     from cloud_train.ingest.samples_servicer import SamplesServicer
     from cloud_train.ingest.updates_servicer import UpdatesServicer
-    from edge.wire import limits
     from edge.wire.v1 import edgeloop_pb2_grpc as stubs
 
-    options = (
-        ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", limits.MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", limits.MAX_MESSAGE_BYTES),
-        ("grpc.http2.min_ping_interval_without_data_ms", int(limits.KEEPALIVE_S * 500)),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.keepalive_time_ms", int(limits.KEEPALIVE_S * 1000)),
-        ("grpc.keepalive_timeout_ms", 10_000),
-    )
-    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MAX_CALLS)
+    server = grpc.aio.server(options=_channel_options(desk.settings), interceptors=(DoorInterceptor(desk.door),))
     stubs.add_SamplesServicer_to_server(SamplesServicer(desk), server)
     stubs.add_FleetServicer_to_server(FleetServicer(desk), server)
     stubs.add_UpdatesServicer_to_server(UpdatesServicer(desk), server)
+    add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection((*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        port = server.add_insecure_port(address) if tls is None else server.add_secure_port(address, tls)
+        port, enroll_port = desk.ports.add_to(server, address)
     except RuntimeError as cause:
         raise _port_in_use(host, port) from cause
-    return server, ServerInfo(host=host, port=port, pid=os.getpid())
+    tls = desk.ports.main is not None
+    return server, ServerInfo(host=host, port=port, pid=os.getpid(), enroll_port=enroll_port, tls=tls)
 
 
-def _credentials(settings: ServeSettings) -> grpc.ServerCredentials | None:
-    """Certificate and key, tried out first: gRPC says of bad ones only that it cannot listen."""
-    import grpc
+def _channel_options(settings: ServeSettings) -> tuple[tuple[str, int], ...]:
+    """What gRPC is told. Reference: grpc/impl/channel_arg_names.h."""
+    from edge.wire import limits
 
-    cert, key = settings.tls_cert, settings.tls_key
-    if cert is None or key is None:
-        return None
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: "")
-        return grpc.ssl_server_credentials([(key.read_bytes(), cert.read_bytes())])
-    except OSError as cause:
-        why = (cause.strerror or "").lower() if not isinstance(cause, ssl.SSLError) else "they are no matching PEM pair"
-        raise UsageError(f"cannot use {cert} and {key}: {why}", hint="check --tls-cert and --tls-key") from cause
+    return (
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", limits.MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", limits.MAX_MESSAGE_BYTES),
+        ("grpc.http2.min_ping_interval_without_data_ms", int(limits.KEEPALIVE_S * _MS / 2)),
+        ("grpc.http2.max_ping_strikes", 2),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.keepalive_time_ms", int(limits.KEEPALIVE_S * _MS)),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.max_concurrent_streams", settings.connection_calls),
+        ("grpc.max_connection_idle_ms", int(settings.connection_idle_s * _MS)),
+        ("grpc.max_connection_age_ms", int(settings.connection_age_s * _MS)),
+        ("grpc.max_connection_age_grace_ms", int(settings.push_age_s * _MS)),
+        ("grpc.server_handshake_timeout_ms", int(settings.handshake_s * _MS)),
+        ("grpc.max_metadata_size", 16 * _KIB),
+    )
+
+
+def _host_and_port(listen: str) -> tuple[str, int]:
+    host, colon, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"{listen!r} is not HOST:PORT", hint="for instance --listen 127.0.0.1:7443")
+    return host, int(port)
 
 
 def _address(settings: ServeSettings) -> tuple[str, int]:
-    host, colon, port = settings.listen.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"{settings.listen!r} is not HOST:PORT", hint="for instance --listen 127.0.0.1:7443")
-    if (settings.tls_cert is None) != (settings.tls_key is None):
-        raise UsageError("TLS needs a certificate and its key", hint="give both --tls-cert and --tls-key")
-    if settings.tls_cert is None and not is_loopback(host):
-        raise UsageError(
-            f"refusing to listen on {settings.listen} without TLS",
-            hint="give --tls-cert and --tls-key, or listen on 127.0.0.1",
-        )
-    return host, int(port)
+    return _host_and_port(settings.listen)
 
 
 def _require_free(host: str, port: int) -> None:

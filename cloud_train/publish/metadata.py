@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloud_train.publish.keys import ROLES
+from cloud_train.publish.keys import ONLINE_ROLES, ROLES, Signers
 from edge import durable
 from edge.errors import StorageError
+from edge.update.offers import SIGNED_AT
 
 if TYPE_CHECKING:
-    from securesystemslib.signer import CryptoSigner
-    from tuf.api.metadata import Root, Signed, Snapshot, Targets, Timestamp
+    from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
 
 DAYS = {"timestamp": 7, "snapshot": 30, "targets": 90, "root": 365}
 
@@ -54,29 +54,35 @@ def read_state(folder: Path) -> SignedState:
     timestamp = _read(folder / "timestamp.json", "timestamp")
     snapshot = _read(folder / f"{timestamp.snapshot_meta.version}.snapshot.json", "snapshot")
     targets = _read(folder / f"{snapshot.meta['targets.json'].version}.targets.json", "targets")
-    return SignedState(root=_newest_root(folder), targets=targets, snapshot=snapshot, timestamp=timestamp)
+    return SignedState(root=newest_root(folder), targets=targets, snapshot=snapshot, timestamp=timestamp)
 
 
-def create_state(folder: Path, signers: dict[str, CryptoSigner], *, now: float) -> None:
+def create_state(folder: Path, signers: Signers, *, now: float, root_threshold: int = 1) -> None:
     """Writes the first state: the roles' keys, nothing published.
 
     Args:
         folder: The metadata folder.
-        signers: Role to signer.
+        signers: Role to signers.
         now: Seconds since the epoch, UTC.
+        root_threshold: How many keys of root must sign the next root.
     """
     from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
     root = Root(version=1, expires=_expiry("root", now), consistent_snapshot=True)
     for role in ROLES:
-        root.add_key(signers[role].public_key, role)
-    _write(folder / "1.root.json", root, signers)
+        for signer in signers[role]:
+            root.add_key(signer.public_key, role)
+    root.roles["root"].threshold = root_threshold
+    if not (folder / "1.root.json").exists():
+        _write(folder / "1.root.json", root, signers)
     _write(folder / "1.targets.json", Targets(version=1, expires=_expiry("targets", now)), signers)
     _write(folder / "1.snapshot.json", Snapshot(version=1, expires=_expiry("snapshot", now)), signers)
-    _write(folder / "timestamp.json", Timestamp(version=1, expires=_expiry("timestamp", now)), signers)
+    timestamp = Timestamp(version=1, expires=_expiry("timestamp", now))
+    timestamp.unrecognized_fields[SIGNED_AT] = int(now)
+    _write(folder / "timestamp.json", timestamp, signers)
 
 
-def write_next(folder: Path, state: SignedState, signers: dict[str, CryptoSigner], *, now: float) -> None:
+def write_next(folder: Path, state: SignedState, signers: Signers, *, now: float) -> None:
     """Signs changed targets and everything above them; readers see the change with the last write, or not at all.
 
     Args:
@@ -90,16 +96,20 @@ def write_next(folder: Path, state: SignedState, signers: dict[str, CryptoSigner
     _write_snapshot(folder, state, signers, now=now)
 
 
-def renew_state(folder: Path, state: SignedState, signers: dict[str, CryptoSigner], *, now: float) -> tuple[str, ...]:
-    """Signs anew whatever has used up half of its lifetime, and the timestamp always.
+def renew_state(folder: Path, state: SignedState, signers: Signers, *, now: float) -> tuple[str, ...]:
+    """Signs anew whatever has used up half of its lifetime or is not signed by the keys of today's root.
+
+    The timestamp is signed always, root only where enough of its keys are here.
 
     Returns:
         The roles that were signed.
     """
-    renewed = tuple(role for role in ("root", "targets", "snapshot") if _is_due(getattr(state, role), now))
-    if "root" in renewed:
+    stale = unsigned_roles(folder, state)
+    renewed = tuple(role for role in ("targets", "snapshot") if role in stale or is_due(getattr(state, role), now))
+    if is_due(state.root, now) and len(signers["root"]) >= state.root.roles["root"].threshold:
         _advance(state.root, now)
         _write(folder / f"{state.root.version}.root.json", state.root, signers)
+        renewed = ("root", *renewed)
     if "targets" in renewed:
         write_next(folder, state, signers, now=now)
     elif "snapshot" in renewed:
@@ -109,7 +119,38 @@ def renew_state(folder: Path, state: SignedState, signers: dict[str, CryptoSigne
     return (*renewed, "timestamp")
 
 
-def _write_snapshot(folder: Path, state: SignedState, signers: dict[str, CryptoSigner], *, now: float) -> None:
+def sign_for_root(folder: Path, state: SignedState, signers: Signers, *, now: float) -> None:
+    """Signs anew what the keys of today's root have not signed; nothing when they have signed all."""
+    if unsigned_roles(folder, state):
+        renew_state(folder, state, signers, now=now)
+
+
+def unsigned_roles(folder: Path, state: SignedState) -> tuple[str, ...]:
+    """The roles whose current metadata the keys of today's root have not signed: after a rotation, until it is done."""
+    from tuf.api.exceptions import UnsignedMetadataError
+
+    stale = []
+    for role in ONLINE_ROLES:
+        metadata = read_metadata(file_of(folder, getattr(state, role)), role)
+        try:
+            state.root.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+        except UnsignedMetadataError:
+            stale.append(role)
+    return tuple(stale)
+
+
+def file_of(folder: Path, signed: Signed) -> Path:
+    """Where a role's metadata of a version lie."""
+    name = f"{signed.type}.json" if signed.type == "timestamp" else f"{signed.version}.{signed.type}.json"
+    return folder / name
+
+
+def root_expiry(now: float) -> datetime:
+    """When a root that is made now expires."""
+    return _expiry("root", now)
+
+
+def _write_snapshot(folder: Path, state: SignedState, signers: Signers, *, now: float) -> None:
     from tuf.api.metadata import MetaFile
 
     state.snapshot.meta["targets.json"] = MetaFile(version=state.targets.version)
@@ -118,10 +159,11 @@ def _write_snapshot(folder: Path, state: SignedState, signers: dict[str, CryptoS
     _write_timestamp(folder, state, signers, now=now)
 
 
-def _write_timestamp(folder: Path, state: SignedState, signers: dict[str, CryptoSigner], *, now: float) -> None:
+def _write_timestamp(folder: Path, state: SignedState, signers: Signers, *, now: float) -> None:
     from tuf.api.metadata import MetaFile
 
     state.timestamp.snapshot_meta = MetaFile(version=state.snapshot.version)
+    state.timestamp.unrecognized_fields[SIGNED_AT] = int(now)
     _advance(state.timestamp, now)
     _write(folder / "timestamp.json", state.timestamp, signers)
 
@@ -135,35 +177,51 @@ def _expiry(role: str, now: float) -> datetime:
     return datetime.fromtimestamp(now, UTC).replace(microsecond=0) + timedelta(days=DAYS[role])
 
 
-def _is_due(signed: Signed, now: float) -> bool:
+def is_due(signed: Signed, now: float) -> bool:
+    """Whether metadata have used up half of their lifetime."""
     return signed.expires - datetime.fromtimestamp(now, UTC) < timedelta(days=DAYS[signed.type]) / 2
 
 
-def _write(path: Path, signed: Signed, signers: dict[str, CryptoSigner]) -> None:
+def _write(path: Path, signed: Signed, signers: Signers) -> None:
     from tuf.api.metadata import Metadata
 
     metadata: Metadata[Any] = Metadata(signed)
-    metadata.sign(signers[signed.type])
+    for signer in signers[signed.type]:
+        metadata.sign(signer, append=True)
     durable.write_bytes(path, metadata.to_bytes(), point=f"publish.{signed.type}")
 
 
-def _newest_root(folder: Path) -> Root:
+def newest_root(folder: Path) -> Root:
+    """The newest root.
+
+    Raises:
+        StorageError: It is missing or damaged.
+    """
     version = 1
     while (folder / f"{version + 1}.root.json").exists():
         version += 1
     return _read(folder / f"{version}.root.json", "root")
 
 
-def _read(path: Path, role: str) -> Any:  # noqa: ANN401 - the class follows from the role
+def read_metadata(path: Path, role: str) -> Metadata[Any]:
+    """One metadata file, its signatures unchecked.
+
+    Raises:
+        StorageError: It is missing, damaged, or of another role.
+    """
     from tuf.api.exceptions import RepositoryError
     from tuf.api.metadata import Metadata
 
     try:
-        signed = Metadata.from_bytes(path.read_bytes()).signed
+        metadata: Metadata[Any] = Metadata.from_bytes(path.read_bytes())
     except OSError as cause:
         raise StorageError(f"cannot read {path}", hint="restore the repository folder from a backup") from cause
     except (RepositoryError, ValueError) as cause:
         raise StorageError(f"{path} is damaged", hint="restore the repository folder from a backup") from cause
-    if signed.type != role:
+    if metadata.signed.type != role:
         raise StorageError(f"{path} is not {role} metadata", hint="restore the repository folder from a backup")
-    return signed
+    return metadata
+
+
+def _read(path: Path, role: str) -> Any:  # noqa: ANN401 - the class follows from the role
+    return read_metadata(path, role).signed

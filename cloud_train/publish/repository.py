@@ -3,31 +3,49 @@
 Published below `<store>/repository`:
     metadata/*.json                                  signed metadata
     targets/channel/<channel>/<digest>.manifest.json the manifests, one file a release
-    targets/channel/<channel>/manifest.json          the channel's newest, for servers of plain files
+    targets/channel/<channel>/manifest.json          the channel's settled one, for servers of plain files
+    targets/channel/<channel>/offers/…json           manifests of candidates, by digest, with and without hash prefix
     files/sha256/<digest>                            every file that a manifest names
     files/measurements/<bundle digest>.json          measured latencies, not signed
+
+A bundle's files are there before its name is signed, and the settled manifest changes last. Changing root is the work
+of `cloud_train.publish.root`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloud_train.errors import PublishError
 from cloud_train.publish import metadata as signed_metadata
-from cloud_train.publish.keys import create_signers, load_signers
+from cloud_train.publish.keys import ROLES, Ask, Signers, create_first_keys, load_signers, read_keys
+from cloud_train.publish.offers import (
+    check_offer,
+    find_offer,
+    live_offers,
+    mark_withdrawn,
+    put_offer,
+    put_settled,
+    read_offers,
+    read_settled,
+    settled_of,
+)
+from cloud_train.publish.sealing import seal_models
 from cloud_train.store.lock import exclusive
 from edge import durable
 from edge.bundle.manifest import MANIFEST_NAME, MEASUREMENTS_NAME, FileEntry, Verdict
+from edge.bundle.sealed import SealedFile, lying_files
 from edge.errors import BundleError, StorageError, UsageError
-from edge.update.types import Release
+from edge.update.offers import settled_name
+from edge.update.types import Offered, Release
 
 if TYPE_CHECKING:
-    from securesystemslib.signer import CryptoSigner
     from tuf.api.metadata import Targets
 
     from edge.bundle.reader import Bundle
@@ -38,28 +56,30 @@ _CHANNEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _BLOCK_BYTES = 1 << 20
 
 
-def open_repository(store_folder: Path, *, now: float) -> Repository:
-    """Opens the repository of a store; the first time it makes keys and an empty, signed repository.
+def open_repository(store_folder: Path, *, now: float, ask: Ask | None = None) -> Repository:
+    """Opens the repository of a store; the first time it makes one key a role and an empty, signed repository.
 
     Args:
         store_folder: The store; created when missing.
         now: Seconds since the epoch, UTC.
+        ask: Gives the passphrases of encrypted keys; None for the environment.
 
     Raises:
         StorageError: It cannot be written, or keys or metadata are damaged.
+        UsageError: A key is encrypted, and its passphrase is missing or wrong.
     """
     folder = store_folder / REPOSITORY_NAME
     for name in ("metadata", "targets/channel", "files/sha256", "files/measurements"):
         durable.make_folder(folder / name)
-    with _locked(store_folder):
+    with locked(store_folder):
         for written in (folder, store_folder / KEYS_NAME):
             _sweep(written)
-        if (folder / "metadata" / "1.root.json").exists():
-            signers = load_signers(store_folder / KEYS_NAME)
-        else:
-            signers = create_signers(store_folder / KEYS_NAME)
+        signers = _signers(store_folder, ask)
         if not signed_metadata.exists(folder / "metadata"):
             signed_metadata.create_state(folder / "metadata", signers, now=now)
+        else:
+            state = signed_metadata.read_state(folder / "metadata")
+            signed_metadata.sign_for_root(folder / "metadata", state, signers, now=now)
     return Repository(store_folder, signers)
 
 
@@ -75,12 +95,7 @@ def read_release(folder: Path, channel: str) -> Release | None:
     if not signed_metadata.exists(folder / "metadata"):
         return None
     targets = signed_metadata.read_state(folder / "metadata").targets
-    return _release(channel, targets) if target_name(channel) in targets.targets else None
-
-
-def target_name(channel: str) -> str:
-    """Name of a channel's manifest in the signed metadata."""
-    return f"channel/{channel}/{MANIFEST_NAME}"
+    return _release(channel, targets) if settled_name(channel) in targets.targets else None
 
 
 def check_publishable(bundle_folder: Path) -> Bundle:
@@ -105,20 +120,27 @@ class Repository:
 
     Args:
         store_folder: The store.
-        signers: Role to signer.
+        signers: Role to signers.
     """
 
-    def __init__(self, store_folder: Path, signers: dict[str, CryptoSigner]) -> None:
+    def __init__(self, store_folder: Path, signers: Signers) -> None:
         self._store = store_folder
         self._signers = signers
         self.folder = store_folder / REPOSITORY_NAME
+        self._metadata = self.folder / "metadata"
 
     def current(self, channel: str) -> Release | None:
-        """What a channel offers now."""
+        """The settled bundle of a channel."""
         return read_release(self.folder, channel)
 
-    def publish(self, bundle_folder: Path, *, channel: str, now: float) -> Release:
-        """Makes a bundle the one that a channel offers. Doing it again with the same bundle changes nothing.
+    def offers(self, channel: str) -> tuple[Offered, ...]:
+        """The candidates of a channel, lowest version first; without the settled one and what was withdrawn."""
+        return read_offers(self.folder, channel)
+
+    def publish(
+        self, bundle_folder: Path, *, channel: str, now: float, downgrade: bool = False, encrypt: bool = False
+    ) -> Release:
+        """Makes a bundle the settled one of a channel. Doing it again with the same bundle changes nothing.
 
         A process that is killed on the way leaves the channel as it was, and the same call finishes the work.
 
@@ -126,6 +148,8 @@ class Repository:
             bundle_folder: A finished, proven bundle.
             channel: Lower-case name of the channel; it comes into being with its first release.
             now: Seconds since the epoch, UTC.
+            downgrade: Sign that devices may take it over a higher version.
+            encrypt: Encrypt its models to the fleet's key.
 
         Raises:
             BundleError: The bundle is damaged.
@@ -133,61 +157,144 @@ class Repository:
             StorageError: The disk is full or failing; the channel is as it was.
             UsageError: The channel's name is none.
         """
-        if not _CHANNEL.fullmatch(channel):
-            raise UsageError(f"{channel!r} is not a channel name", hint="use lower-case letters, digits, '_' and '-'")
-        bundle = check_publishable(bundle_folder)
-        with _locked(self._store):
+        bundle = _checked(bundle_folder, channel)
+        with locked(self._store):
+            settled = read_settled(self.folder, channel)
+            if settled is None or settled.digest != bundle.digest:
+                _require_newer(bundle, settled, downgrade=downgrade, channel=channel)
+                offered = _as_offered(bundle, downgrade=downgrade, sealed=self._take_files(bundle, encrypt))
+                manifest = self._write_manifest(bundle, channel)
+                self._sign(now, lambda targets: put_settled(targets, channel, offered, manifest))
+            else:
+                _require_same_sealing(settled, encrypt)
+            self._expose(channel, bundle.digest)
+            return _release(channel, signed_metadata.read_state(self._metadata).targets)
+
+    def offer(
+        self,
+        bundle_folder: Path,
+        channel: str,
+        *,
+        now: float,
+        rollback_to: tuple[str, ...] | None = None,
+        downgrade: bool = False,
+        encrypt: bool = False,
+    ) -> Offered:
+        """Puts a candidate beside the settled bundle of a channel; doing it again changes nothing.
+
+        Args:
+            bundle_folder: A finished, proven bundle.
+            channel: Lower-case name of the channel.
+            now: Seconds since the epoch, UTC.
+            rollback_to: Digests that devices may go back to from it; None for the settled one.
+            downgrade: Sign that devices may take it over a higher version.
+            encrypt: Encrypt its models to the fleet's key.
+
+        Raises:
+            BundleError: The bundle is damaged.
+            PublishError: It is not proven, its version does not fit, or there are too many candidates.
+            StorageError: The disk is full or failing; the channel is as it was.
+            UsageError: The channel's name is none.
+        """
+        bundle = _checked(bundle_folder, channel)
+        with locked(self._store):
+            targets = signed_metadata.read_state(self._metadata).targets
+            settled, live = settled_of(targets, channel), live_offers(targets, channel)
+            back = rollback_to if rollback_to is not None else ((settled.digest,) if settled else ())
+            offered = _as_offered(bundle, downgrade=downgrade, rollback_to=back)
+            check_offer(offered, settled, live)
+            offered = replace(offered, sealed=self._take_files(bundle, encrypt))
+            if offered not in live:
+                manifest = self._write_manifest(bundle, channel)
+                self._sign(now, lambda targets: put_offer(targets, channel, offered, manifest))
+            return offered
+
+    def promote(self, channel: str, digest: str, *, now: float) -> Release:
+        """Makes a candidate the settled bundle of its channel; doing it again changes nothing.
+
+        Raises:
+            PublishError: The channel has no such candidate.
+            StorageError: The disk is full or failing; the channel is as it was.
+        """
+        with locked(self._store):
             release = self.current(channel)
-            if release is None or release.bundle_digest != bundle.digest:
-                _require_newer(bundle, release)
-                self._copy_files(bundle)
-                release = self._switch(bundle, channel, now)
-            self._expose(bundle, channel)
-        return release
+            if release is None or release.bundle_digest != digest:
+                targets = signed_metadata.read_state(self._metadata).targets
+                offered = find_offer(targets, channel, digest)
+                manifest = (self._targets(channel) / f"{digest}.{MANIFEST_NAME}").read_bytes()
+                self._sign(now, lambda targets: put_settled(targets, channel, offered, manifest))
+            self._expose(channel, digest)
+            return _release(channel, signed_metadata.read_state(self._metadata).targets)
+
+    def withdraw(self, channel: str, digest: str, *, now: float) -> None:
+        """Takes a candidate back: no device takes it any more, and those that run it may go back.
+
+        Raises:
+            PublishError: The channel has no such candidate; the settled bundle cannot be withdrawn.
+            StorageError: The disk is full or failing; the channel is as it was.
+        """
+        with locked(self._store):
+            targets = signed_metadata.read_state(self._metadata).targets
+            mark_withdrawn(targets, channel, digest)
+            if any(offered.digest == digest for offered in self.offers(channel)):
+                self._sign(now, lambda targets: mark_withdrawn(targets, channel, digest))
 
     def renew(self, now: float) -> tuple[str, ...]:
         """Signs the timestamp anew, and every other role that has used up half of its lifetime.
 
+        Root too, where enough of its keys lie here; see `root_wants_keys`.
+
         Returns:
             The roles that were signed.
         """
-        with _locked(self._store):
-            state = signed_metadata.read_state(self.folder / "metadata")
-            return signed_metadata.renew_state(self.folder / "metadata", state, self._signers, now=now)
+        with locked(self._store):
+            state = signed_metadata.read_state(self._metadata)
+            return signed_metadata.renew_state(self._metadata, state, self._signers, now=now)
 
-    def _copy_files(self, bundle: Bundle) -> None:
-        for entry in bundle.manifest.files:
+    def root_wants_keys(self, now: float) -> str:
+        """What to tell people when root will expire and its keys are elsewhere; empty when all is well."""
+        root = signed_metadata.read_state(self._metadata).root
+        if not signed_metadata.is_due(root, now):
+            return ""
+        return (
+            f"root version {root.version} expires on {root.expires:%Y-%m-%d} and its keys are not here: bring them and"
+            " run `edgeloop publish keys renew --root-keys DIR`"
+        )
+
+    def _take_files(self, bundle: Bundle, encrypt: bool) -> dict[str, SealedFile]:
+        sealed = seal_models(bundle, self._store / KEYS_NAME, self.folder / "files" / "sha256") if encrypt else {}
+        for entry in lying_files(bundle.manifest, sealed):
             target = self.folder / "files" / "sha256" / entry.sha256
-            if not target.exists() or target.stat().st_size != entry.size_bytes:
+            if entry.name not in sealed and not (target.exists() and target.stat().st_size == entry.size_bytes):
                 durable.write_chunks(target, _checked_blocks(bundle.path(entry.name), entry), point="publish.file")
         measurements = bundle.folder / MEASUREMENTS_NAME
         if measurements.is_file():
             target = self.folder / "files" / "measurements" / f"{bundle.digest}.json"
             durable.write_bytes(target, measurements.read_bytes(), point="publish.measurements")
+        return sealed
 
-    def _switch(self, bundle: Bundle, channel: str, now: float) -> Release:
-        from tuf.api.metadata import TargetFile
-
-        name, manifest = target_name(channel), bundle.manifest
+    def _write_manifest(self, bundle: Bundle, channel: str) -> bytes:
+        """Under every name that a client may ask for; the settled one's plain name comes last, with `_expose`."""
         data = (bundle.folder / MANIFEST_NAME).read_bytes()
         if hashlib.sha256(data).hexdigest() != bundle.digest:
             raise BundleError(f"{bundle.folder / MANIFEST_NAME} changed while it was published", hint="publish again")
-        durable.make_folder(self._targets(channel))
-        durable.write_bytes(self._targets(channel) / f"{bundle.digest}.{MANIFEST_NAME}", data, point="publish.manifest")
-        state = signed_metadata.read_state(self.folder / "metadata")
-        state.targets.targets[name] = TargetFile.from_data(name, data, ["sha256"])
-        state.targets.targets[name].unrecognized_fields["custom"] = {
-            "name": manifest.name,
-            "version": manifest.version,
-        }
-        signed_metadata.write_next(self.folder / "metadata", state, self._signers, now=now)
-        return _release(channel, state.targets)
-
-    def _expose(self, bundle: Bundle, channel: str) -> None:
-        newest, plain = (
+        offers = self._targets(channel) / "offers"
+        durable.make_folder(offers)
+        for file in (
             self._targets(channel) / f"{bundle.digest}.{MANIFEST_NAME}",
-            self._targets(channel) / MANIFEST_NAME,
-        )
+            offers / f"{bundle.digest}.json",
+            offers / f"{bundle.digest}.{bundle.digest}.json",
+        ):
+            durable.write_bytes(file, data, point="publish.manifest")
+        return data
+
+    def _sign(self, now: float, change: Callable[[Targets], None]) -> None:
+        state = signed_metadata.read_state(self._metadata)
+        change(state.targets)
+        signed_metadata.write_next(self._metadata, state, self._signers, now=now)
+
+    def _expose(self, channel: str, digest: str) -> None:
+        newest, plain = self._targets(channel) / f"{digest}.{MANIFEST_NAME}", self._targets(channel) / MANIFEST_NAME
         data = newest.read_bytes()
         if not plain.exists() or plain.read_bytes() != data:
             durable.write_bytes(plain, data, point="publish.plain_manifest")
@@ -196,15 +303,44 @@ class Repository:
         return self.folder / "targets" / "channel" / channel
 
 
+def _checked(bundle_folder: Path, channel: str) -> Bundle:
+    if not _CHANNEL.fullmatch(channel):
+        raise UsageError(f"{channel!r} is not a channel name", hint="use lower-case letters, digits, '_' and '-'")
+    return check_publishable(bundle_folder)
+
+
+def _as_offered(
+    bundle: Bundle, *, downgrade: bool, rollback_to: tuple[str, ...] = (), sealed: dict[str, SealedFile] | None = None
+) -> Offered:
+    return Offered(
+        digest=bundle.digest,
+        name=bundle.manifest.name,
+        version=bundle.manifest.version,
+        rollback_to=rollback_to,
+        downgrade=downgrade,
+        sealed=sealed or {},
+    )
+
+
 def _release(channel: str, targets: Targets) -> Release:
-    target = targets.targets[target_name(channel)]
+    settled = settled_of(targets, channel)
+    assert settled is not None  # noqa: S101 - whoever calls has just signed it, or looked
     return Release(
         channel=channel,
-        bundle_digest=target.hashes["sha256"],
-        name=target.custom["name"],
-        version=target.custom["version"],
+        bundle_digest=settled.digest,
+        name=settled.name,
+        version=settled.version,
         metadata_version=targets.version,
     )
+
+
+def _signers(store_folder: Path, ask: Ask | None) -> Signers:
+    """The keys that root names; before there is a root, new ones."""
+    keys, metadata = store_folder / KEYS_NAME, store_folder / REPOSITORY_NAME / "metadata"
+    if (metadata / "1.root.json").exists():
+        return load_signers(keys, signed_metadata.newest_root(metadata), ask=ask)
+    create_first_keys(keys, ROLES)
+    return {role: read_keys(keys, role, ask=ask) for role in ROLES}
 
 
 def _sweep(folder: Path) -> None:
@@ -213,16 +349,25 @@ def _sweep(folder: Path) -> None:
         durable.sweep(inner)
 
 
-def _locked(store_folder: Path) -> AbstractContextManager[None]:
+def locked(store_folder: Path) -> AbstractContextManager[None]:
+    """Keeps every other publisher out of a store for the length of the block."""
     return exclusive(store_folder / "publish.lock")
 
 
-def _require_newer(bundle: Bundle, current: Release | None) -> None:
+def _require_newer(bundle: Bundle, current: Offered | None, *, downgrade: bool, channel: str) -> None:
     version = bundle.manifest.version
-    if current is not None and version <= current.version:
+    if current is not None and version <= current.version and not downgrade:
         raise PublishError(
-            f"bundle version {version} is not above version {current.version}, which channel {current.channel} offers",
-            hint="convert it again with a higher version",
+            f"bundle version {version} is not above version {current.version}, which channel {channel} offers",
+            hint="convert it again with a higher version, or publish it with --downgrade",
+        )
+
+
+def _require_same_sealing(settled: Offered, encrypt: bool) -> None:
+    if encrypt and not settled.sealed:
+        raise PublishError(
+            f"bundle {settled.digest[:12]} was published unencrypted already: everybody may have it",
+            hint="convert it with a higher version and publish that with --encrypt",
         )
 
 

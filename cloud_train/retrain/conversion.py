@@ -66,7 +66,7 @@ def convert_run(
     Args:
         run_folder: Folder with `run.json` and `model.safetensors`.
         snapshot_file: The snapshot it was trained on.
-        blob_folder: Folder of the blob store with its pictures.
+        blob_folder: The store with its pictures, or its `blobs` folder.
         out: The bundle folder to make; a finished one for the same job is returned as it is.
         name: Name of the bundle.
         version: Version of the bundle.
@@ -82,7 +82,7 @@ def convert_run(
         UsageError: The run was not trained on that snapshot.
     """
     from cloud_train.datasets.snapshot import load_snapshot
-    from cloud_train.store.blobs import FolderBlobStore
+    from cloud_train.store.opened import open_blobs
     from cloud_train.training.classifier import load_trained
     from converters.cache import ConversionCache
     from converters.pipeline import ConversionJob
@@ -94,7 +94,7 @@ def convert_run(
         raise UsageError(
             f"{run_folder}: was not trained on snapshot {snapshot_file.name}", hint=f"use snapshot {run.snapshot}.json"
         )
-    blobs = FolderBlobStore(blob_folder)
+    blobs = open_blobs(blob_folder)
     wanted = choice or ConversionChoice()
     job = ConversionJob(
         network=network,
@@ -128,14 +128,14 @@ def reprove_bundle(
     Args:
         bundle_folder: A bundle that was trained here.
         snapshot_file: The snapshot it was trained on.
-        blob_folder: Folder of the blob store with its pictures.
+        blob_folder: The store with its pictures, or its `blobs` folder.
         tick: Called after each picture of each model.
 
     Raises:
         UsageError: The bundle was not trained on that snapshot, or has no proof that can be made again.
     """
     from cloud_train.datasets.snapshot import load_snapshot
-    from cloud_train.store.blobs import FolderBlobStore
+    from cloud_train.store.opened import open_blobs
     from converters.reprove import reprove
     from edge.bundle.reader import open_bundle
 
@@ -145,7 +145,7 @@ def reprove_bundle(
             f"{bundle_folder}: was not trained on snapshot {snapshot_file.name}",
             hint=f"use snapshot {bundle.manifest.provenance.snapshot}.json",
         )
-    return reprove(bundle, validation_pictures(snapshot, FolderBlobStore(blob_folder)), tick=tick)
+    return reprove(bundle, validation_pictures(snapshot, open_blobs(blob_folder)), tick=tick)
 
 
 def provenance_of(run: TrainRun) -> Provenance:

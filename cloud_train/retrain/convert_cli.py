@@ -68,7 +68,7 @@ def _choice_options(function: F) -> F:
 @click.command()
 @click.argument("run", type=EXISTING_FOLDER)
 @click.option("--snapshot", type=EXISTING_FILE, required=True, help="The snapshot the run was trained on.")
-@click.option("--blobs", type=EXISTING_FOLDER, required=True, help="Blob folder with its pictures.")
+@click.option("--blobs", type=EXISTING_FOLDER, required=True, help="The store that holds its pictures.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle folder to make.")
 @click.option(
     "--app", "application", default="shelf", show_default=True, help="Application that gives policies and limits."
@@ -229,7 +229,7 @@ def _tell(folder: Path, *, as_json: bool, table: bool) -> None:
 @click.command()
 @click.argument("bundle", type=EXISTING_FOLDER)
 @click.option("--snapshot", type=EXISTING_FILE, required=True, help="The snapshot the bundle was trained on.")
-@click.option("--blobs", type=EXISTING_FOLDER, required=True, help="Blob folder with its pictures.")
+@click.option("--blobs", type=EXISTING_FOLDER, required=True, help="The store that holds its pictures.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def reprove(bundle: Path, snapshot: Path, blobs: Path, as_json: bool) -> None:
     """Make the proof of BUNDLE again and compare it with the one it carries.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def freeze(plan: RetrainPlan) -> str:
         Digest of the snapshot to train on; the parent's own when nothing was added.
     """
     from cloud_train.datasets.snapshot import extend_snapshot, load_snapshot, save_snapshot
-    from cloud_train.store.blobs import FolderBlobStore
+    from cloud_train.store.opened import open_store
 
     layout = StoreLayout(root=Path(plan.store))
     additions = tuple((item.digest, item.label, item.origin) for item in plan.additions)
@@ -45,16 +44,17 @@ def freeze(plan: RetrainPlan) -> str:
     if not additions:
         return plan.parent
     parent = load_snapshot(layout.snapshot(plan.parent))
-    snapshot = extend_snapshot(parent, tuple(sorted(additions)), FolderBlobStore(layout.blobs), name=plan.name)
+    snapshot = extend_snapshot(parent, tuple(sorted(additions)), open_store(layout.root).blobs, name=plan.name)
     return save_snapshot(snapshot, layout.snapshots)
 
 
 def labelled_samples(layout: StoreLayout) -> tuple[tuple[str, str, str], ...]:
     """Digest, label and origin of every sample whose label is settled, sorted by digest."""
     from cloud_train.review.labels import settled_labels
-    from cloud_train.store.sql import open_meta_store
+    from cloud_train.store.opened import open_store
 
-    with contextlib.closing(open_meta_store(layout.meta)) as meta:
+    with open_store(layout.root) as store:
+        meta = store.meta
         labels = settled_labels(meta)
         records = [record for record in meta.samples() if record.digest in labels]
     return tuple(
@@ -69,7 +69,7 @@ def train(plan: RetrainPlan, snapshot_digest: str, *, progress: bool = True) -> 
         Folder of the run.
     """
     from cloud_train.datasets.snapshot import load_snapshot
-    from cloud_train.store.blobs import FolderBlobStore
+    from cloud_train.store.opened import open_store
     from cloud_train.training.classifier import train_classifier
 
     layout = StoreLayout(root=Path(plan.store))
@@ -80,7 +80,7 @@ def train(plan: RetrainPlan, snapshot_digest: str, *, progress: bool = True) -> 
     out = layout.runs / f"{plan.name}-{key}"
     train_classifier(
         load_snapshot(layout.snapshot(snapshot_digest)),
-        FolderBlobStore(layout.blobs),
+        open_store(layout.root).blobs,
         recipe,
         out,
         initial_weights=Path(plan.initial_weights) if plan.initial_weights else None,
@@ -123,13 +123,13 @@ def evaluate(plan: RetrainPlan, snapshot_digest: str, bundle: str) -> str:
     """
     from cloud_train.datasets.snapshot import load_snapshot
     from cloud_train.evaluation.evaluate import evaluate_bundle
-    from cloud_train.store.blobs import FolderBlobStore
+    from cloud_train.store.opened import open_store
 
     layout = StoreLayout(root=Path(plan.store))
     out = layout.reports / f"{Path(bundle).name}-{snapshot_digest[:16]}.json"
     if not out.exists():
         snapshot = load_snapshot(layout.snapshot(snapshot_digest))
-        report = evaluate_bundle(Path(bundle), snapshot, FolderBlobStore(layout.blobs), Split.TEST)
+        report = evaluate_bundle(Path(bundle), snapshot, open_store(layout.root).blobs, Split.TEST)
         make_folder(layout.reports)
         write_bytes(out, jsonvalue.pretty_bytes(report), point="report")
     return str(out)

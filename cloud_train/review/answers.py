@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cloud_train.ingest.picture import digest_of_file
+from cloud_train.review.direct import AnswerRoad
 from cloud_train.types import ReviewTask, SampleRecord
 from edge.errors import UsageError
-from edge.sync.base import SyncTransport
 from edge.types import Feedback, FeedbackKind
 
 
@@ -34,7 +34,7 @@ def folder_labels(folder: Path, *, progress: Callable[[list[Path]], Iterable[Pat
 
 
 def answer_tasks(
-    tasks: Iterable[ReviewTask], labels: dict[str, str], transport: SyncTransport, *, who: str, now: Callable[[], float]
+    tasks: Iterable[ReviewTask], labels: dict[str, str], transport: AnswerRoad, *, who: str, now: Callable[[], float]
 ) -> int:
     """Sends an answer about every task whose label is known, by the call that a person's click makes.
 

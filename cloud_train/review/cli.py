@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from cloud_train.ingest.server import ServerInfo
+    from cloud_train.review.direct import AnswerRoad
     from cloud_train.store.meta import MetaStore
     from cloud_train.types import ReviewTask
-    from edge.sync.base import SyncTransport
     from edge.types import Feedback
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ def _row(task: ReviewTask) -> str:
     return f"{task.record.digest}  {answer}  {said.source}"
 
 
-def _answer(transport: SyncTransport, digest: str, feedback: Feedback, *, as_json: bool) -> None:
+def _answer(transport: AnswerRoad, digest: str, feedback: Feedback, *, as_json: bool) -> None:
     from edge import jsonvalue
 
     transport.annotate(digest, feedback)
@@ -93,7 +94,7 @@ def _answer(transport: SyncTransport, digest: str, feedback: Feedback, *, as_jso
     click.echo(jsonvalue.canonical_bytes(done).decode() if as_json else f"{digest[:12]}: {said}, says {feedback.who}")
 
 
-def _answer_from_folder(store: Path, folder: Path, transport: SyncTransport, who: str | None, *, as_json: bool) -> None:
+def _answer_from_folder(store: Path, folder: Path, transport: AnswerRoad, who: str | None, *, as_json: bool) -> None:
     from cloud_train.review.answers import answer_tasks, folder_labels
     from cloud_train.review.tasks import next_tasks
     from edge import jsonvalue
@@ -131,14 +132,21 @@ def _feedback(label_name: str | None, who: str | None, *, none_of_these: bool) -
 
 
 @contextmanager
-def _transport(server: str | None, store: Path | None, tls_ca: Path | None) -> Iterator[SyncTransport]:
+def _transport(server: str | None, store: Path | None, tls_ca: Path | None) -> Iterator[AnswerRoad]:
+    from cloud_train.review.direct import DirectAnswers
     from edge.sync.grpc_transport import GrpcTransport
 
-    with closing(GrpcTransport(server or _server_of(store), tls_ca=tls_ca)) as transport:
+    info = None if server else _server_of(store)
+    if info is not None and info.tls:  # it lets devices in, not people: those answer in the store, or on its pages
+        with _meta(_required(store, "--store")) as meta:
+            yield DirectAnswers(meta)
+        return
+    target = server or (info.target if info is not None else "")
+    with closing(GrpcTransport(target, tls_ca=tls_ca)) as transport:
         yield transport
 
 
-def _server_of(store: Path | None) -> str:
+def _server_of(store: Path | None) -> ServerInfo:
     from cloud_train.ingest.server import SERVER_FILE, ServerInfo
     from edge import jsonvalue
     from edge.errors import UsageError
@@ -148,20 +156,15 @@ def _server_of(store: Path | None) -> str:
         raise UsageError(
             f"no server runs on {store}", hint="start one with `edgeloop serve`, or give --server HOST:PORT"
         )
-    return jsonvalue.load(ServerInfo, path.read_bytes(), where=str(path)).target
+    return jsonvalue.load(ServerInfo, path.read_bytes(), where=str(path))
 
 
 @contextmanager
 def _meta(store: Path) -> Iterator[MetaStore]:
-    from cloud_train.store.layout import StoreLayout
-    from cloud_train.store.sql import open_meta_store
-    from edge.errors import UsageError
+    from cloud_train.store.opened import open_store
 
-    path = StoreLayout(root=store).meta
-    if not path.exists():
-        raise UsageError(f"{store} is not a store", hint="give the folder that `edgeloop serve` runs on")
-    with closing(open_meta_store(path)) as meta:
-        yield meta
+    with open_store(store, must_exist=True) as opened:
+        yield opened.meta
 
 
 def _required(value: T | None, name: str) -> T:

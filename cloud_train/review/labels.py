@@ -14,13 +14,14 @@ from edge.types import Feedback, FeedbackKind
 _MAX_TEXT = 512
 
 
-def record_feedback(meta: MetaStore, digest: str, feedback: Feedback) -> Label:
-    """Appends a person's answer about a sample; the same answer twice is recorded once.
+def record_feedback(meta: MetaStore, digest: str, feedback: Feedback, *, through: str = "") -> Label:
+    """Appends a person's answer about a sample, and that to the audit; the same answer twice is recorded once.
 
     Args:
         meta: Where answers are.
         digest: The sample.
         feedback: What was said.
+        through: Who brought it, as the audit names callers; empty for the person themselves.
 
     Raises:
         UnknownSampleError: The store holds no such sample.
@@ -29,7 +30,7 @@ def record_feedback(meta: MetaStore, digest: str, feedback: Feedback) -> Label:
     """
     _check(feedback)
     label = Label(digest=digest, kind=feedback.kind, label=feedback.label, who=feedback.who, at=feedback.at)
-    meta.add_label(label)
+    meta.add_label(label, through=through)
     return label
 
 

@@ -1,37 +1,51 @@
-"""Pictures by digest, in a folder.
-
-Layout: `<folder>/<first two hex digits>/<digest>`. A file is there whole or not at all, and never changes.
-"""
+"""Bytes by their digest: what every place for pictures promises. Places: `folder_blobs.py`, `object_blobs.py`."""
 
 from __future__ import annotations
 
-import hashlib
-import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from edge import durable
-from edge.errors import FormatError, StorageError
+from cloud_train.store.digests import is_digest
+from cloud_train.store.folder_blobs import FolderBlobStore
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-
-
-def is_digest(text: str) -> bool:
-    """Whether `text` is a SHA-256 in lower-case hex."""
-    return _DIGEST.fullmatch(text) is not None
+__all__ = ["BlobStore", "FolderBlobStore", "is_digest"]
 
 
 class BlobStore(Protocol):
-    """Bytes by their SHA-256. Thread-safe; a blob that was put survives a power cut."""
+    """Bytes by their SHA-256. Thread-safe; a blob is there whole or not at all, and one that was put stays.
+
+    Every call raises `StorageError` when the place fails: full, failing, out of reach. Nothing is half-written then,
+    and the same call may be repeated.
+    """
 
     def put(self, data: bytes) -> str:
         """Keeps `data`; harmless when it is there already.
 
         Returns:
             The digest, hex.
+        """
+        ...
+
+    def put_many(self, items: Mapping[str, bytes]) -> None:
+        """Keeps several small payloads, all of them durable on return.
+
+        Args:
+            items: Digest to bytes, which the caller has checked against each other.
 
         Raises:
-            StorageError: The disk is full or failing; nothing was half-written.
+            FormatError: A key is no digest; nothing was kept.
+        """
+        ...
+
+    def adopt(self, files: Mapping[str, Path]) -> None:
+        """Takes finished, checked files over, all of them durable on return; they are gone from where they were.
+
+        Args:
+            files: Digest to a file whose content has that digest; for a folder on the same file system.
+
+        Raises:
+            FormatError: A key is no digest; nothing was moved.
         """
         ...
 
@@ -40,7 +54,7 @@ class BlobStore(Protocol):
         ...
 
     def read(self, digest: str) -> bytes:
-        """The bytes.
+        """The bytes, checked against the digest.
 
         Raises:
             KeyError: No such blob.
@@ -49,72 +63,13 @@ class BlobStore(Protocol):
         ...
 
     def path(self, digest: str) -> Path:
-        """The file of a blob.
+        """A local file with the bytes: the blob itself, or a copy that may go when much else is asked for.
 
         Raises:
             KeyError: No such blob.
         """
         ...
 
-
-class FolderBlobStore:
-    """Blobs as files of a folder.
-
-    Args:
-        folder: Created when missing.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        durable.make_folder(folder)
-
-    def put(self, data: bytes) -> str:
-        """See `BlobStore.put`."""
-        digest = hashlib.sha256(data).hexdigest()
-        target = self._place(digest)
-        if target.exists():
-            durable.fsync_folder(target.parent)
-        else:
-            durable.write_bytes(target, data, point="blob.put")
-        return digest
-
-    def adopt(self, files: dict[str, Path]) -> None:
-        """Moves finished, checked files into the store, all of them durable on return.
-
-        Args:
-            files: Digest to a file on the same file system, whose content has that digest.
-
-        Raises:
-            StorageError: A rename failed; what was moved stays, the rest is where it was.
-        """
-        moves = [(path, self._place(digest)) for digest, path in files.items()]
-        durable.publish_files(moves, point="blob.adopt")
-
-    def has(self, digest: str) -> bool:
-        """See `BlobStore.has`."""
-        return is_digest(digest) and self._file(digest).is_file()
-
-    def read(self, digest: str) -> bytes:
-        """See `BlobStore.read`."""
-        data = self.path(digest).read_bytes()
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise StorageError(
-                f"{self._file(digest)} is damaged: its content does not match its name", hint="restore it from a backup"
-            )
-        return data
-
-    def path(self, digest: str) -> Path:
-        """See `BlobStore.path`."""
-        if not self.has(digest):
-            raise KeyError(digest)
-        return self._file(digest)
-
-    def _file(self, digest: str) -> Path:
-        return self._folder / digest[:2] / digest
-
-    def _place(self, digest: str) -> Path:
-        if not is_digest(digest):
-            raise FormatError(f"{digest!r} is not a SHA-256 in hex")
-        target = self._file(digest)
-        durable.make_folder(target.parent)
-        return target
+    def digests(self) -> Iterator[str]:
+        """All digests that are there, in no order; what is put meanwhile may be left out."""
+        ...

@@ -1,43 +1,56 @@
-"""The database behind every table of the server: SQLite in the store folder by default, another by URL."""
+"""The database behind every table of the server: SQLite in the store folder by default, PostgreSQL by URL."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from cloud_train.store.engines import checked_url, is_passing, make_engine, public_name, storage_error
 from cloud_train.store.lock import exclusive
 from edge import durable
 from edge.errors import StorageError
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from sqlalchemy import Connection, Engine, Table
+
+T = TypeVar("T")
+
+# Advisory locks of PostgreSQL that edgeloop takes: a space of its own, then what for.
+_LOCK_SPACE = 0x65646765
+_LOCK_MIGRATION = 1
+_LOCK_WRITER = 2
+_ATTEMPTS = 5
+_FIRST_WAIT_S = 0.02
 
 
 def open_database(where: Path | str) -> Database:
-    """Opens a database, brings its tables up to date, creates it when missing.
+    """Opens a database, brings its tables up to date, creates them when missing.
 
     Args:
-        where: Path of an SQLite file, or a database URL (`postgresql+psycopg://…`).
+        where: Path of an SQLite file, or a database URL (`postgresql://…`, `sqlite:///…`).
 
     Raises:
-        StorageError: It cannot be opened, is damaged, or was written by a newer edgeloop.
+        StorageError: It cannot be reached or opened, is damaged, or was written by a newer edgeloop.
+        UsageError: The URL is none, or of another kind of database.
+        MissingExtraError: The driver of PostgreSQL is not installed.
     """
-    path = where if isinstance(where, Path) else None
-    if path is not None:
-        durable.make_folder(path.parent)
-    database = Database(_engine(where), name=_public_name(where))
+    database = connect_database(where)
     try:
-        if path is None:
-            database.migrate()
-        else:
-            with exclusive(path.with_name(path.name + ".lock")):
-                database.migrate()
+        database.migrate()
     except BaseException:
         database.close()
         raise
     return database
+
+
+def connect_database(where: Path | str) -> Database:
+    """A database as it is: nothing is asked of it yet. Raises as `open_database` does, less `StorageError`."""
+    place = where if isinstance(where, Path) else checked_url(where)
+    return Database(make_engine(place), name=public_name(place), path=place if isinstance(place, Path) else None)
 
 
 class Database:
@@ -46,37 +59,48 @@ class Database:
     Args:
         engine: Where the tables are.
         name: Path or URL without its password, for errors.
+        path: The file of SQLite, None for a server.
     """
 
-    def __init__(self, engine: Engine, *, name: str) -> None:
+    def __init__(self, engine: Engine, *, name: str, path: Path | None = None) -> None:
         self.engine = engine
         self.name = name
+        self.path = path
 
-    def migrate(self) -> None:
-        """Applies the migrations that are missing.
+    def migrate(self, revision: str = "head") -> None:
+        """Applies the migrations that are missing; of several processes one does it and the others wait.
+
+        Args:
+            revision: How far; everything by default.
 
         Raises:
             StorageError: The database is damaged or newer than this edgeloop.
         """
-        from alembic import command
-        from alembic.config import Config
-        from alembic.util import CommandError
+        if self.path is None:
+            self._upgrade(revision)
+            return
+        durable.make_folder(self.path.parent)
+        with exclusive(self.path.with_name(self.path.name + ".lock")):
+            self._upgrade(revision)
 
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    def revision(self) -> str:
+        """The last migration that was applied, empty before the first."""
+        from alembic.migration import MigrationContext
+
         with self.connect() as connection:
-            config.attributes["connection"] = connection
-            try:
-                command.upgrade(config, "head")
-            except CommandError as cause:
-                raise StorageError(f"{self.name} was written by a newer edgeloop", hint="update edgeloop") from cause
+            return MigrationContext.configure(connection).get_current_revision() or ""
 
     @contextmanager
-    def connect(self, *, writes: bool = False) -> Iterator[Connection]:
+    def connect(self, *, writes: bool = False, alone: bool = True) -> Iterator[Connection]:
         """One transaction: committed at the end of the block, rolled back when it raises.
 
+        Each statement sees what was committed before it began. A transaction that decides by what it has read either
+        is `alone`, or locks the rows it has read (`with_for_update`), or decides inside one statement.
+
         Args:
-            writes: Whether it may write after it has read: SQLite then lets no other writer in from the beginning.
+            writes: Whether it may write.
+            alone: Whether it is the only such writer from its beginning to its end. SQLite has one writer at a time
+                anyway; on PostgreSQL False lets several go side by side.
 
         Raises:
             StorageError: The database failed.
@@ -85,9 +109,35 @@ class Database:
 
         try:
             with self.engine.execution_options(edgeloop_writes=writes).begin() as connection:
+                if writes and alone:
+                    self._lock(connection, _LOCK_WRITER)
                 yield connection
         except (SQLAlchemyError, OverflowError) as cause:
-            raise _storage_error(self.name, cause) from cause
+            raise storage_error(self.name, cause) from cause
+
+    def transact(self, work: Callable[[Connection], T], *, alone: bool = True) -> T:
+        """Runs a transaction that writes; one that lost to another writer (deadlock, conflict) is run again.
+
+        Args:
+            work: What to do; may be called several times, so it changes nothing but the database.
+            alone: See `connect`.
+
+        Raises:
+            StorageError: The database failed; nothing was written.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with self.connect(writes=True, alone=alone) as connection:
+                    return work(connection)
+            except StorageError as error:
+                if (
+                    attempt == _ATTEMPTS
+                    or not isinstance(error.__cause__, Exception)
+                    or not is_passing(error.__cause__)
+                ):
+                    raise
+            time.sleep(_FIRST_WAIT_S * 2**attempt)
+        raise AssertionError  # the last attempt returns or raises
 
     def read(self, query: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - any select
         """Rows of one select, in a transaction of their own."""
@@ -103,13 +153,30 @@ class Database:
             replace: Whether a row of the same key is replaced rather than left as it is.
         """
         durable.reached(f"meta.{table.name}:before")
-        with self.connect(writes=True) as connection:
-            insert_rows(connection, table, rows, replace=replace)
+        self.transact(lambda connection: insert_rows(connection, table, rows, replace=replace), alone=False)
         durable.reached(f"meta.{table.name}:after")
 
     def close(self) -> None:
         """Closes all connections. Calling it twice is harmless."""
         self.engine.dispose()
+
+    def _upgrade(self, revision: str) -> None:
+        from alembic import command
+        from alembic.util import CommandError
+
+        config = _alembic_config()
+        with self.connect() as connection:
+            self._lock(connection, _LOCK_MIGRATION)
+            config.attributes["connection"] = connection
+            try:
+                command.upgrade(config, revision)
+            except CommandError as cause:
+                raise StorageError(f"{self.name} was written by a newer edgeloop", hint="update edgeloop") from cause
+
+    def _lock(self, connection: Connection, what: int) -> None:
+        """Waits for the lock; the end of the transaction frees it, also when its process dies."""
+        if self.path is None:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_SPACE}, {what})")
 
 
 def insert_rows(connection: Connection, table: Table, rows: list[dict[str, Any]], *, replace: bool = False) -> None:
@@ -132,46 +199,9 @@ def insert_statement(connection: Connection, table: Table, rows: list[dict[str, 
     return insert.on_conflict_do_nothing()
 
 
-def _engine(where: Path | str) -> Engine:
-    from sqlalchemy import URL, create_engine, event
+def _alembic_config() -> Config:
+    from alembic.config import Config
 
-    url = URL.create("sqlite", database=str(where)) if isinstance(where, Path) else where
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own connection
-    connection.isolation_level = None  # the driver would leave DDL outside of transactions; "begin" is sent by us
-    cursor = connection.cursor()
-    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("edgeloop_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _public_name(where: Path | str) -> str:
-    from sqlalchemy import make_url
-
-    return str(where) if isinstance(where, Path) else make_url(where).render_as_string(hide_password=True)
-
-
-def _storage_error(name: str, cause: Exception) -> StorageError:
-    text = " ".join(str(getattr(cause, "orig", None) or cause).split())
-    for sign, meaning, hint in (
-        ("not a database", "is not a database", "restore it from a backup, or move it away to start an empty store"),
-        ("malformed", "is damaged", "restore it from a backup, or move it away to start an empty store"),
-        ("full", "cannot be written: the disk is full", "free some space and run the same command again"),
-        ("readonly", "cannot be written", "check the owner and permissions of the folder"),
-        ("unable to open", "cannot be opened", "check the owner and permissions of the folder"),
-        ("locked", "is locked by another process", "stop that process and try again"),
-    ):
-        if sign in text:
-            return StorageError(f"{name} {meaning}", hint=hint)
-    return StorageError(f"{name}: {text}", hint="check the database")
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config

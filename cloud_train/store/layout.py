@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreLayout:
-    """The folders of one store. Format of each: docs/architecture.md.
+    """The folders of one store. Page: docs/formats/store.md.
 
     Attributes:
         root: The store folder.
@@ -25,6 +25,16 @@ class StoreLayout:
     def blobs(self) -> Path:
         """Pictures, named by digest."""
         return self.root / "blobs"
+
+    @property
+    def repository(self) -> Path:
+        """What is signed and published."""
+        return self.root / "repository"
+
+    @property
+    def cache(self) -> Path:
+        """Local copies of pictures that lie in an object store; nothing in it is needed."""
+        return self.root / "cache"
 
     @property
     def snapshots(self) -> Path:
@@ -45,6 +55,11 @@ class StoreLayout:
     def reports(self) -> Path:
         """Evaluation reports."""
         return self.root / "reports"
+
+    @property
+    def authority(self) -> Path:
+        """The fleet's certificate authority, for its owner alone."""
+        return self.root / "ca"
 
     @property
     def workflows(self) -> Path:

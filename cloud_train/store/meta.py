@@ -39,8 +39,14 @@ class MetaStore(Protocol):
         """Samples without any answer and not in quarantine, highest `metadata.value` first."""
         ...
 
-    def add_label(self, label: Label) -> None:
-        """Appends an answer; answers are never changed. The very same answer twice is recorded once.
+    def add_label(self, label: Label, *, through: str = "") -> None:
+        """Appends an answer and its audit in one transaction; answers are never changed.
+
+        The very same answer twice is recorded once.
+
+        Args:
+            label: The answer.
+            through: Who brought it, as the audit names callers; empty for the person themselves.
 
         Raises:
             UnknownSampleError: No such sample.

@@ -88,8 +88,8 @@ RELEASES = Table(
     Column("channel", String, nullable=False),
     Column("bundle_digest", String(64), nullable=False),
     Column("name", String, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("metadata_version", Integer, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("metadata_version", BigInteger, nullable=False),
     Column("published_at", Float, nullable=False),
     UniqueConstraint("channel", "metadata_version", name="releases_once"),
 )
@@ -119,6 +119,7 @@ CODES = Table(
     Column("expires_at", Float, nullable=False),
     Column("used_at", Float, nullable=True),
     Column("used_by", String, nullable=False),
+    Column("used_key", String, nullable=False, server_default=""),
 )
 
 CERTIFICATES = Table(

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge.errors import UsageError
-
 if TYPE_CHECKING:
     from cloud_train.types import TrainRun
     from model_zoo.types import TrainRecipe
@@ -20,7 +18,7 @@ ANY_PATH = click.Path(path_type=Path)
 
 @click.command()
 @click.option("--snapshot", "snapshot_file", type=ANY_PATH, required=True, help="Snapshot file to train on.")
-@click.option("--blobs", "blob_folder", type=ANY_PATH, required=True, help="Blob folder with its pictures.")
+@click.option("--blobs", "blob_folder", type=ANY_PATH, required=True, help="The store that holds its pictures.")
 @click.option("--recipe", "recipe_name", default="shelf", show_default=True, help="Recipe of the model zoo.")
 @click.option("--out", type=ANY_PATH, required=True, help="Folder of the run; a finished run there is not made again.")
 @click.option("--weights", type=ANY_PATH, default=None, help="Local safetensors file to start from.")
@@ -41,14 +39,12 @@ def train(
 ) -> None:
     """Train a network on a snapshot: best epoch kept, confidences calibrated. The same command resumes."""
     from cloud_train.datasets.snapshot import load_snapshot
-    from cloud_train.store.blobs import FolderBlobStore
+    from cloud_train.store.opened import open_blobs
     from model_zoo.registry import find_application
 
     recipe = varied(find_application(recipe_name).recipe, epochs=epochs, seed=seed)
     snapshot = load_snapshot(snapshot_file)
-    if not blob_folder.is_dir():
-        raise UsageError(f"{blob_folder}: no such blob folder", hint="name the `blobs` folder of the store")
-    blobs = FolderBlobStore(blob_folder)
+    blobs = open_blobs(blob_folder)
     from cloud_train.training.classifier import train_classifier
 
     run = train_classifier(

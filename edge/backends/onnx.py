@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ class OnnxBackend:
     Args:
         path: The model file.
         options: Threads and delegate: `cpu`, `cuda`, `tensorrt`, `openvino` or `coreml`.
+        content: Gives the model where the file is encrypted; None to read the file.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
@@ -60,8 +62,10 @@ class OnnxBackend:
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, options: RuntimeOptions | None = None) -> None:
-        session = _session(path, options or RuntimeOptions())
+    def __init__(
+        self, path: Path, options: RuntimeOptions | None = None, *, content: Callable[[], bytes] | None = None
+    ) -> None:
+        session = _session(path, options or RuntimeOptions(), content)
         self._path = path
         try:
             self.input_shape, self.input_dtype = _input(path, session)
@@ -118,28 +122,31 @@ def load_runtime() -> onnxruntime:
     return onnxruntime
 
 
-def _session(path: Path, options: RuntimeOptions) -> onnxruntime.InferenceSession:
+def _session(path: Path, options: RuntimeOptions, content: Callable[[], bytes] | None) -> onnxruntime.InferenceSession:
     """One that another backend has open, or a new one; a file that was replaced meanwhile is another file."""
     if options.delegate != CPU:
-        return _open_session(path, options)
+        return _open_session(path, options, content)
     try:
         status = path.stat()
     except OSError:
-        return _open_session(path, options)  # says what is wrong with it
+        return _open_session(path, options, content)  # says what is wrong with it
     key = (str(path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns, options)
     with _shared_lock:
         session = _shared.get(key)
         if session is None:
-            session = _shared[key] = _open_session(path, options)
+            session = _shared[key] = _open_session(path, options, content)
         return session
 
 
-def _open_session(path: Path, options: RuntimeOptions) -> onnxruntime.InferenceSession:
+def _open_session(
+    path: Path, options: RuntimeOptions, content: Callable[[], bytes] | None
+) -> onnxruntime.InferenceSession:
     runtime = load_runtime()
+    model = str(path) if content is None else content()
     asked = _asked_providers(path, runtime, options)
     try:
         session = runtime.InferenceSession(
-            str(path),
+            model,
             sess_options=_session_options(runtime, options),
             providers=_with_settings(asked, options),
             # Else a failing provider is replaced, now or in the middle of a run, with lines on the terminal at most.

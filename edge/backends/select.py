@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 from edge.backends.base import CPU, InferenceBackend, RuntimeOptions
@@ -21,6 +22,7 @@ def open_backend(
     *,
     threads: int | None = None,
     options: RuntimeOptions | None = None,
+    content: Callable[[], bytes] | None = None,
 ) -> InferenceBackend:
     """Loads a model into its runtime.
 
@@ -29,6 +31,7 @@ def open_backend(
         format: Its format.
         threads: Processor threads, short for `options=RuntimeOptions(threads=…)`.
         options: Threads and delegate; one thread on the processor by default.
+        content: Gives the model where the file is encrypted (`Bundle.opener`); None to read the file.
 
     Raises:
         UsageError: `threads` is below 1, or both are given, or the runtime has no such delegate.
@@ -42,11 +45,11 @@ def open_backend(
         case ArtifactFormat.TFLITE:
             from edge.backends.tflite import TfliteBackend
 
-            return TfliteBackend(path, chosen)
+            return TfliteBackend(path, chosen, content=content)
         case ArtifactFormat.ONNX:
             from edge.backends.onnx import OnnxBackend
 
-            return OnnxBackend(path, chosen)
+            return OnnxBackend(path, chosen, content=content)
 
 
 def available_delegates(format: ArtifactFormat) -> tuple[str, ...]:  # noqa: A002

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ class TfliteBackend:
     Args:
         path: The model file.
         options: Threads and delegate: `cpu`, `builtin`, or the path of an external delegate's library.
+        content: Gives the model where the file is encrypted; None to map the file.
 
     Raises:
         MissingExtraError: Neither ai-edge-litert nor tflite-runtime is installed.
@@ -46,13 +48,16 @@ class TfliteBackend:
 
     name = "litert"
 
-    def __init__(self, path: Path, options: RuntimeOptions | None = None) -> None:
+    def __init__(
+        self, path: Path, options: RuntimeOptions | None = None, *, content: Callable[[], bytes] | None = None
+    ) -> None:
         from edge.backends.tflite_outputs import bound_tensors
 
         runtime, options = _runtime(), options or RuntimeOptions()
         arguments = _delegate_arguments(runtime, options.delegate)
+        arguments |= {"model_path": str(path)} if content is None else {"model_content": content()}
         try:
-            interpreter = runtime.Interpreter(model_path=str(path), num_threads=options.threads, **arguments)
+            interpreter = runtime.Interpreter(num_threads=options.threads, **arguments)
             interpreter.allocate_tensors()
             inputs, outputs = bound_tensors(interpreter, file=path.name)
         except (ValueError, RuntimeError, OSError) as cause:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from edge import durable
-from edge.bundle.manifest import MANIFEST_NAME, BundleManifest
+from edge.bundle.manifest import MANIFEST_NAME, FileEntry
 from edge.bundle.reader import MAX_MANIFEST_BYTES, Bundle, open_bundle, read_manifest
+from edge.bundle.sealed import MAX_SEALED_BYTES, SEALED_NAME, SealedFile, lying_files, parse_sealed, sealed_bytes
 from edge.errors import BundleError
 
+ARCHIVE_SUFFIX = ".edgebundle"
 MAX_FILES = 1000
 MAX_BYTES = 4_000_000_000
 _CHUNK_BYTES = 1 << 20
@@ -38,7 +40,33 @@ def pack(bundle_folder: Path, target: Path) -> None:
         StorageError: The disk is full or failing.
     """
     bundle = open_bundle(bundle_folder)
-    durable.write_chunks(target, _zip_chunks(bundle), point="bundle.pack")
+    manifest = (bundle.folder / MANIFEST_NAME).read_bytes()
+    pack_files(target, manifest, bundle.lying, place=lambda entry: bundle.folder / entry.name, sealed=bundle.sealed)
+
+
+def pack_files(
+    target: Path,
+    manifest: bytes,
+    files: Iterable[FileEntry],
+    *,
+    place: Callable[[FileEntry], Path],
+    sealed: Mapping[str, SealedFile],
+) -> None:
+    """Writes an archive of files that lie anywhere; whoever calls has checked them.
+
+    Args:
+        target: The `.edgebundle` file; replaced if it exists.
+        manifest: The bytes of the manifest.
+        files: Names, digests and sizes as they lie.
+        place: Where each lies.
+        sealed: Which of them are encrypted.
+
+    Raises:
+        StorageError: The disk is full or failing.
+    """
+    small = {MANIFEST_NAME: manifest} | ({SEALED_NAME: sealed_bytes(sealed)} if sealed else {})
+    large = [(entry, place(entry)) for entry in sorted(files, key=lambda entry: entry.name)]
+    durable.write_chunks(target, _zip_chunks(small, large), point="bundle.pack")
 
 
 def unpack(archive: Path, folder: Path) -> Bundle:
@@ -60,15 +88,29 @@ def unpack(archive: Path, folder: Path) -> Bundle:
         with _opened(archive) as source:
             data = _read_manifest_entry(archive, source)
             manifest = read_manifest(data, where=f"{archive}: {MANIFEST_NAME}")
-            _check_entries(archive, source, manifest)
+            sealed = _sealed_of(archive, source)
+            files = lying_files(manifest, sealed)
+            _check_entries(archive, source, files)
             if (standing := _standing(folder, data)) is not None:
                 return standing
-            _extract(archive, source, manifest, data, staging)
+            small = {MANIFEST_NAME: data} | ({SEALED_NAME: sealed_bytes(sealed)} if sealed else {})
+            _extract(archive, source, files, small, staging)
         bundle = open_bundle(staging)
         durable.publish_folder(staging, folder, point="bundle.unpack")
         return replace(bundle, folder=folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def listed_files(archive: Path, source: zipfile.ZipFile) -> tuple[FileEntry, ...]:
+    """The files that an archive's manifest names, as they lie in it; unchecked.
+
+    Raises:
+        BundleError: The archive is damaged or holds no manifest.
+        FormatError: Its manifest does not follow docs/formats/bundle.md.
+    """
+    manifest = read_manifest(_read_manifest_entry(archive, source), where=f"{archive}: {MANIFEST_NAME}")
+    return lying_files(manifest, _sealed_of(archive, source))
 
 
 class _Sink:
@@ -93,13 +135,15 @@ class _Sink:
         return data
 
 
-def _zip_chunks(bundle: Bundle) -> Iterator[bytes]:
+def _zip_chunks(small: Mapping[str, bytes], large: Iterable[tuple[FileEntry, Path]]) -> Iterator[bytes]:
     sink = _Sink()
-    sizes = {MANIFEST_NAME: (bundle.folder / MANIFEST_NAME).stat().st_size}
-    sizes |= {entry.name: entry.size_bytes for entry in sorted(bundle.manifest.files, key=lambda entry: entry.name)}
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as target:
-        for name, size in sizes.items():
-            with (bundle.folder / name).open("rb") as file, target.open(_entry(name, size), "w") as entry:
+        for name, data in small.items():
+            with target.open(_entry(name, len(data)), "w") as entry:
+                entry.write(data)
+            yield sink.take()
+        for listed, path in large:
+            with path.open("rb") as file, target.open(_entry(listed.name, listed.size_bytes), "w") as entry:
                 while chunk := file.read(_CHUNK_BYTES):
                     entry.write(chunk)
                     yield sink.take()
@@ -128,23 +172,34 @@ def _opened(archive: Path) -> zipfile.ZipFile:
 def _read_manifest_entry(archive: Path, source: zipfile.ZipFile) -> bytes:
     if MANIFEST_NAME not in source.namelist():
         raise BundleError(f"{archive}: not a bundle archive: {MANIFEST_NAME} is missing")
-    info = source.getinfo(MANIFEST_NAME)
-    if info.file_size > MAX_MANIFEST_BYTES:
-        raise BundleError(f"{archive}: {MANIFEST_NAME} is larger than {MAX_MANIFEST_BYTES} bytes")
+    return _small_entry(archive, source, MANIFEST_NAME, max_bytes=MAX_MANIFEST_BYTES)
+
+
+def _sealed_of(archive: Path, source: zipfile.ZipFile) -> dict[str, SealedFile]:
+    if SEALED_NAME not in source.namelist():
+        return {}
+    data = _small_entry(archive, source, SEALED_NAME, max_bytes=MAX_SEALED_BYTES)
+    return parse_sealed(data, where=f"{archive}: {SEALED_NAME}")
+
+
+def _small_entry(archive: Path, source: zipfile.ZipFile, name: str, *, max_bytes: int) -> bytes:
+    info = source.getinfo(name)
+    if info.file_size > max_bytes:
+        raise BundleError(f"{archive}: {name} is larger than {max_bytes} bytes")
     return b"".join(_entry_chunks(archive, source, info))
 
 
-def _check_entries(archive: Path, source: zipfile.ZipFile, manifest: BundleManifest) -> None:
+def _check_entries(archive: Path, source: zipfile.ZipFile, files: tuple[FileEntry, ...]) -> None:
     """The entries are the manifest's files, each once, of the sizes it says: so no name can leave the folder."""
-    if len(source.infolist()) > MAX_FILES or sum(entry.size_bytes for entry in manifest.files) > MAX_BYTES:
+    if len(source.infolist()) > MAX_FILES or sum(entry.size_bytes for entry in files) > MAX_BYTES:
         raise BundleError(f"{archive}: more than {MAX_FILES} files or {MAX_BYTES} bytes")
-    expected = {entry.name: entry.size_bytes for entry in manifest.files}
+    expected = {entry.name: entry.size_bytes for entry in files}
     seen = set()
     for info in source.infolist():
         if info.filename in seen:
             raise BundleError(f"{archive}: {info.filename[:100]!r} appears twice")
         seen.add(info.filename)
-        if info.filename == MANIFEST_NAME:
+        if info.filename in (MANIFEST_NAME, SEALED_NAME):
             continue
         if info.filename not in expected:
             raise BundleError(f"{archive}: {info.filename[:100]!r} is not in the manifest")
@@ -165,12 +220,17 @@ def _standing(folder: Path, manifest_data: bytes) -> Bundle | None:
 
 
 def _extract(
-    archive: Path, source: zipfile.ZipFile, manifest: BundleManifest, manifest_data: bytes, staging: Path
+    archive: Path,
+    source: zipfile.ZipFile,
+    files: tuple[FileEntry, ...],
+    small: Mapping[str, bytes],
+    staging: Path,
 ) -> None:
     try:
         staging.mkdir()
-        (staging / MANIFEST_NAME).write_bytes(manifest_data)
-        for entry in manifest.files:
+        for name, data in small.items():
+            (staging / name).write_bytes(data)
+        for entry in files:
             with (staging / entry.name).open("xb") as file:
                 for chunk in _entry_chunks(archive, source, source.getinfo(entry.name)):
                     file.write(chunk)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge import jsonvalue
 from edge.bundle.check import check_manifest
+from edge.bundle.encryption import KEY_IN_HOME, unseal_file
 from edge.bundle.manifest import FORMAT_VERSION, MANIFEST_NAME, BundleManifest, FileEntry
+from edge.bundle.sealed import SealedFile, lying_files, read_sealed
 from edge.errors import BundleError, FormatError
 
 MAX_MANIFEST_BYTES = 4_000_000
@@ -27,11 +29,13 @@ class Bundle:
         folder: Where it lies.
         manifest: What is in it.
         digest: SHA-256 of its manifest's bytes, hex: the bundle's identity.
+        sealed: Which of its files lie encrypted, and as what; none of most bundles.
     """
 
     folder: Path
     manifest: BundleManifest
     digest: str
+    sealed: dict[str, SealedFile] = field(default_factory=dict)
 
     def path(self, name: str) -> Path:
         """Where a file of the bundle lies.
@@ -44,16 +48,35 @@ class Bundle:
         return self.folder / name
 
     def read(self, name: str) -> bytes:
-        """A file of the bundle.
+        """A file of the bundle; one that lies encrypted is opened in memory.
 
         Raises:
-            BundleError: The manifest does not list it, or it cannot be read any more.
+            BundleError: The manifest does not list it, it cannot be read any more, or the key is missing.
         """
         path = self.path(name)
+        if opened := self.opener(name):
+            return opened()
         try:
             return path.read_bytes()
         except OSError as cause:
             raise BundleError(f"{path}: cannot be read: {(cause.strerror or '').lower()}", hint=_FETCH_AGAIN) from cause
+
+    def opener(self, name: str) -> Callable[[], bytes] | None:
+        """What decrypts a file of the bundle into memory, or None for one that lies there as it is.
+
+        The key is that of the device's home in whose slot the bundle lies (docs/formats/encryption.md); what is
+        returned raises `BundleError` where there is none.
+        """
+        if name not in self.sealed:
+            return None
+        path, digest = self.path(name), next(entry.sha256 for entry in self.manifest.files if entry.name == name)
+        keys = self.folder.absolute().parent.parent / KEY_IN_HOME
+        return lambda: unseal_file(path, keys, digest=digest)
+
+    @property
+    def lying(self) -> tuple[FileEntry, ...]:
+        """Its files as they lie on the disk: sealed ones with the size and digest of what is encrypted."""
+        return lying_files(self.manifest, self.sealed)
 
 
 def open_bundle(folder: Path, *, digests: bool = True) -> Bundle:
@@ -70,8 +93,10 @@ def open_bundle(folder: Path, *, digests: bool = True) -> Bundle:
     path = folder / MANIFEST_NAME
     data = _manifest_bytes(path)
     manifest = read_manifest(data, where=str(path))
-    bundle = Bundle(folder=folder, manifest=manifest, digest=hashlib.sha256(data).hexdigest())
-    for entry in manifest.files:
+    bundle = Bundle(
+        folder=folder, manifest=manifest, digest=hashlib.sha256(data).hexdigest(), sealed=read_sealed(folder)
+    )
+    for entry in bundle.lying:
         _check_size(folder / entry.name, entry)
     if digests:
         check_digests(bundle, {entry.name for entry in manifest.files})
@@ -88,7 +113,7 @@ def check_digests(bundle: Bundle, names: Collection[str]) -> None:
     Raises:
         BundleError: A file is damaged; names it.
     """
-    for entry in bundle.manifest.files:
+    for entry in bundle.lying:
         if entry.name in names:
             _check_digest(bundle.folder / entry.name, entry)
 

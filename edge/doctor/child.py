@@ -96,7 +96,10 @@ def run_bundle(home: Path, artifact: str) -> str:
     golden = load_golden(bundle) if bundle.manifest.golden_file else None
     told = []
     for stage, choice in zip(bundle.manifest.stages, _choices(home, bundle, artifact), strict=True):
-        backend = open_backend(bundle.path(choice.artifact.file), choice.artifact.format, options=choice.options)
+        file = choice.artifact.file
+        backend = open_backend(
+            bundle.path(file), choice.artifact.format, options=choice.options, content=bundle.opener(file)
+        )
         try:
             check_model(backend, stage, choice.artifact)
             if golden is not None:

@@ -13,6 +13,7 @@ from edge.doctor.clock import examine_clock
 from edge.doctor.disk import examine_room, examine_writing
 from edge.doctor.extras import examine_extras
 from edge.doctor.health import examine_health
+from edge.doctor.identity import examine_identity
 from edge.doctor.kiosk import examine_kiosk
 from edge.doctor.limited import run_check, within
 from edge.doctor.memory import examine_memory
@@ -55,6 +56,7 @@ CHECKS = (
         stuck_fix="take a smaller model, or a faster card",
     ),
     Check(name="trusted root", examine=examine_trust, stuck_fix=_DISK_STUCK),
+    Check(name="identity", examine=examine_identity, stuck_fix=_DISK_STUCK),
     Check(name="server", examine=examine_server, limit_s=25.0, stuck_fix=_NETWORK_STUCK),
     Check(name="source", examine=source.examine_source, limit_s=source.FRAME_LIMIT_S, stuck_fix=source.STUCK_FIX),
     Check(name="kiosk", examine=examine_kiosk),

@@ -39,6 +39,7 @@ EXTRAS: dict[str, tuple[Library, ...]] = {
     "tflite": (_library("ai_edge_litert", "ai-edge-litert"),),
     "onnx": (_library("onnxruntime", "onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),),
     "sync": (_library("grpc", "grpcio"), _library("google.protobuf", "protobuf")),
+    "identity": (_library("cryptography", "cryptography"),),
     "update": (_library("tuf", "tuf"), _library("securesystemslib", "securesystemslib")),
     "camera": (_library("cv2", "opencv-python-headless", "opencv-python", "opencv-contrib-python"),),
     "kiosk": (

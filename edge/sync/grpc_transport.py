@@ -6,12 +6,14 @@ import contextlib
 import errno
 import ipaddress
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from edge.errors import EdgeloopError, FormatError, MissingExtraError, RefusedError, RoadError, UsageError
 from edge.outbox.base import Sample
+from edge.sync.credentials import ClientIdentity, own_offer, own_sample, own_status
 from edge.sync.patience import Patience
 from edge.sync.throttle import Throttle
 from edge.sync.types import Chunk, DeviceStatus, Directive, Enrolment, OfferReply, Receipt, SampleOffer
@@ -55,7 +57,10 @@ class GrpcTransport:
 
     Args:
         target: `host:port` or `[ipv6]:port`.
-        tls_ca: PEM file with the certificate authority of the server; without it only this machine is spoken to.
+        tls_ca: PEM file with the certificate authority of the server; without it, and without an identity, only this
+            machine is spoken to.
+        authority_pem: The same as text, instead of a file.
+        identity: As whom to speak; samples and statuses carry its name then. None speaks without a certificate.
         timeout_s: A call fails after so long; a stream when nothing has moved on it for so long.
         throttle: Keeps samples and files under a rate; None for no limit.
 
@@ -65,39 +70,45 @@ class GrpcTransport:
     """
 
     def __init__(
-        self, target: str, *, tls_ca: Path | None = None, timeout_s: float = 20, throttle: Throttle | None = None
+        self,
+        target: str,
+        *,
+        tls_ca: Path | None = None,
+        authority_pem: bytes | None = None,
+        identity: ClientIdentity | None = None,
+        timeout_s: float = 20,
+        throttle: Throttle | None = None,
     ) -> None:
         host = _host_of(target)
-        if tls_ca is None and not is_loopback(host):
+        if tls_ca is None and authority_pem is None and identity is None and not is_loopback(host):
             message = f"{target}: plaintext is spoken with this machine only"
             raise UsageError(message, hint="give the CA file of the server, so that TLS is used")
-        authority = None if tls_ca is None else _read_authority(tls_ca)
+        self._authority = authority_pem if tls_ca is None else _read_authority(tls_ca)
         # What fails is said by the errors raised here; the library's own lines would only add noise for people.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         try:
             import grpc
-
-            from edge.wire.v1 import edgeloop_pb2_grpc as stubs
         except ModuleNotFoundError as cause:
             raise MissingExtraError("grpcio", "sync") from cause
         self._target = target
         self._timeout_s = timeout_s
         self._throttle = throttle or Throttle(0)
         self._rpc_error: type[Exception] = grpc.RpcError
-        self._channel: Any = _open_channel(target, host, authority)
-        self._samples: Any = stubs.SamplesStub(self._channel)  # type: ignore[no-untyped-call]
-        self._fleet: Any = stubs.FleetStub(self._channel)  # type: ignore[no-untyped-call]
-        self._updates: Any = stubs.UpdatesStub(self._channel)  # type: ignore[no-untyped-call]
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._channel: Any = None
+        self._open(identity)
 
     def offer(self, offers: tuple[SampleOffer, ...]) -> OfferReply:
         """See `SyncTransport.offer`."""
-        request = convert.offer_request_to_message(offers)
+        request = convert.offer_request_to_message(tuple(own_offer(offer, self._identity) for offer in offers))
         return self._call(self._samples.Offer, request, convert.offer_response_from_message)
 
     def push(self, samples: Iterable[tuple[Sample, int]]) -> Iterator[Receipt]:
         """See `SyncTransport.push`. `samples` runs in another thread; what it raises is raised here."""
         patience = Patience(self._timeout_s)
-        upload = _Upload(samples, patience.moved, self._throttle)
+        own = ((own_sample(sample, self._identity), offset) for sample, offset in samples)
+        upload = _Upload(own, patience.moved, self._throttle)
         call = self._begin(lambda: self._samples.Push(upload.messages()))
         try:
             yield from self._stream(call, patience, convert.push_receipt_from_message)
@@ -114,7 +125,7 @@ class GrpcTransport:
 
     def check_in(self, status: DeviceStatus) -> Directive:
         """See `SyncTransport.check_in`."""
-        request = convert.check_in_request_to_message(status)
+        request = convert.check_in_request_to_message(own_status(status, self._identity))
         return self._call(self._fleet.CheckIn, request, convert.check_in_response_from_message)
 
     def enroll(self, code: str, device_id: str, csr_pem: bytes) -> Enrolment:
@@ -146,16 +157,35 @@ class GrpcTransport:
                 raise
             raise FileNotFoundError(errno.ENOENT, f"not published by {self._target}", path) from refusal
 
+    def switch(self, identity: ClientIdentity) -> None:
+        """Hangs up, and speaks as another identity from now on; calls under way fail."""
+        with self._lock:
+            if not self._is_closed:
+                self._channel.close()
+                self._open(identity)
+
     def close(self) -> None:
         """See `SyncTransport.close`."""
         self._throttle.end()
-        self._channel.close()
+        with self._lock:
+            self._is_closed = True
+            self._channel.close()
+
+    def _open(self, identity: ClientIdentity | None) -> None:
+        from edge.wire.v1 import edgeloop_pb2_grpc as stubs
+
+        self._identity = identity
+        self._is_stranger = identity is None and self._authority is not None
+        self._channel = _open_channel(self._target, self._authority, identity)
+        self._samples: Any = stubs.SamplesStub(self._channel)  # type: ignore[no-untyped-call]
+        self._fleet: Any = stubs.FleetStub(self._channel)  # type: ignore[no-untyped-call]
+        self._updates: Any = stubs.UpdatesStub(self._channel)  # type: ignore[no-untyped-call]
 
     def _call(self, method: Callable[..., Any], request: object, read: Callable[[Any], T]) -> T:
         try:
             answer = self._begin(lambda: method(request, timeout=self._timeout_s))
         except self._rpc_error as cause:
-            raise _failure(self._target, cause) from cause
+            raise _failure(self._target, cause, is_stranger=self._is_stranger) from cause
         return self._read(answer, read)
 
     def _begin(self, start: Callable[[], Any]) -> Any:  # noqa: ANN401
@@ -174,7 +204,7 @@ class GrpcTransport:
                 if patience.expired:
                     message = f"{self._target}: nothing moved for {self._timeout_s:g} s"
                     raise RoadError(message, hint="check the connection") from cause
-                raise _failure(self._target, cause) from cause
+                raise _failure(self._target, cause, is_stranger=self._is_stranger) from cause
 
     def _read(self, answer: Any, read: Callable[[Any], T]) -> T:  # noqa: ANN401
         try:
@@ -249,21 +279,30 @@ def _read_authority(path: Path) -> bytes:
     return pem
 
 
-def _open_channel(target: str, host: str, authority: bytes | None) -> object:
+def _open_channel(target: str, authority: bytes | None, identity: ClientIdentity | None) -> object:
     import grpc
 
-    options = [*_OPTIONS, ("grpc.enable_http_proxy", 0 if is_loopback(host) else 1)]
+    options = [*_OPTIONS, ("grpc.enable_http_proxy", 0 if is_loopback(_host_of(target)) else 1)]
+    if identity is not None:
+        trusted = authority or identity.authority_pem
+        credentials = grpc.ssl_channel_credentials(trusted, identity.key_pem, identity.certificate_pem)
+        return grpc.secure_channel(target, credentials, options=options)
     if authority is None:
         return grpc.insecure_channel(target, options=options)
     return grpc.secure_channel(target, grpc.ssl_channel_credentials(authority), options=options)
 
 
-def _failure(target: str, error: Any) -> EdgeloopError:  # noqa: ANN401
-    """What a failed call means to its caller: the road, or a refusal."""
+def _failure(target: str, error: Any, *, is_stranger: bool) -> EdgeloopError:  # noqa: ANN401
+    """What a failed call means to its caller: the road, or a refusal.
+
+    A server that wants a certificate hangs up on who has none, which looks like a server that is gone.
+    """
     code = _code_of(error)
     details = " ".join(str(error.details() or "").split())[:300]
     message = f"{target}: {code.lower().replace('_', ' ')}" + (f": {details}" if details else "")
     hint = _HINTS.get(code, "")
+    if is_stranger and code == "UNAVAILABLE":
+        hint += ", and that this device is enrolled, if it is the server of a fleet"
     if code in _REFUSALS:
         return RefusedError(message, hint=hint)
     return RoadError(message, hint=hint, retry_after_s=_retry_after_s(error))

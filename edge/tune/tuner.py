@@ -144,4 +144,5 @@ def _check(bundle: Bundle, stage: StageSpec, golden: GoldenSet | None, device: D
 
 
 def _open(bundle: Bundle, artifact: ArtifactSpec, options: RuntimeOptions) -> InferenceBackend:
-    return open_backend(bundle.path(artifact.file), artifact.format, options=options)
+    path, content = bundle.path(artifact.file), bundle.opener(artifact.file)
+    return open_backend(path, artifact.format, options=options, content=content)

@@ -8,7 +8,8 @@ from itertools import chain
 from tuf.api.exceptions import DownloadHTTPError  # noqa: TID253 - this file is imported only when an update is made
 from tuf.ngclient.fetcher import FetcherInterface  # noqa: TID253
 
-from edge.sync.base import SyncTransport
+from edge.update.pace import in_time
+from edge.update.published import PublishedFiles
 
 NOT_FOUND = 404
 
@@ -20,7 +21,7 @@ class TransportFetcher(FetcherInterface):
         transport: The road.
     """
 
-    def __init__(self, transport: SyncTransport) -> None:
+    def __init__(self, transport: PublishedFiles) -> None:
         self._transport = transport
         self.fetched_bytes = 0
 
@@ -31,7 +32,7 @@ class TransportFetcher(FetcherInterface):
             first = next(pieces, b"")
         except FileNotFoundError as cause:
             raise DownloadHTTPError(f"{url} is not on the server", NOT_FOUND) from cause
-        return self._counted(chain((first,), pieces))
+        return self._counted(in_time(chain((first,), pieces), url))
 
     def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for piece in pieces:

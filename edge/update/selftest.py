@@ -111,7 +111,7 @@ def _chosen(bundle: Bundle, names: tuple[str, ...] | None) -> tuple[ArtifactSpec
 
 
 def _test_artifact(bundle: Bundle, artifact: ArtifactSpec, golden: GoldenSet) -> None:
-    backend = open_backend(bundle.path(artifact.file), artifact.format)
+    backend = open_backend(bundle.path(artifact.file), artifact.format, content=bundle.opener(artifact.file))
     try:
         check_golden(bundle, artifact, backend, golden)
     finally:

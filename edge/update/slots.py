@@ -16,7 +16,8 @@ from pathlib import Path
 from edge import durable, jsonvalue
 from edge.bundle.reader import Bundle, open_bundle
 from edge.errors import BundleError, FormatError
-from edge.update.types import Slot, SlotState
+from edge.update.room import folder_bytes
+from edge.update.types import Slot, SlotState, TrustMark
 
 NAMES = ("a", "b")
 MAX_TRIAL_STARTS = 2
@@ -35,6 +36,7 @@ class Slots:
     """
 
     def __init__(self, home: Path) -> None:
+        self.home = home
         self._file = home / _STATE_FILE
         self._folder = home / "bundles"
         self._lock = threading.RLock()
@@ -122,31 +124,52 @@ class Slots:
             self._write(replace(self._state, slots=self._slots(name, slot)))
             return replace(staged, folder=self.folder(name))
 
-    def activate(self, *, tested_on: str, metadata_version: int) -> None:
-        """Makes the inactive slot the one that runs, on trial.
+    def open_inactive(self) -> Bundle | None:
+        """Opens and checks the bundle in the slot that does not run, or None where there is no intact one."""
+        with self._lock:
+            return self._open(self.inactive_name) if self._state.slots[self.inactive_name].bundle_digest else None
+
+    def activate(self, *, tested_on: str, mark: TrustMark | None, on_trial: bool = True) -> None:
+        """Makes the inactive slot the one that runs.
 
         Args:
             tested_on: Fingerprint of the machine on which its golden vectors passed.
-            metadata_version: Of the release it came with.
+            mark: Of the signed metadata it came with, None where nobody signed.
+            on_trial: False for a bundle that ran here before.
         """
         with self._lock:
             name = self.inactive_name
             self._write(
                 replace(
-                    self._state,
+                    self._marked(mark),
                     slots=self._slots(name, replace(self._state.slots[name], tested_on=tested_on)),
                     active=name,
-                    trial=name,
+                    trial=name if on_trial else "",
                     trial_starts=0,
-                    metadata_version=max(metadata_version, self._state.metadata_version),
                 )
             )
 
-    def accept(self, metadata_version: int) -> None:
-        """Remembers the newest signed metadata that offered the bundle which runs."""
+    def accept(self, mark: TrustMark) -> None:
+        """Remembers the newest signed metadata under which the bundle that runs may go on."""
         with self._lock:
-            if metadata_version > self._state.metadata_version:
-                self._write(replace(self._state, metadata_version=metadata_version))
+            marked = self._marked(mark)
+            if marked != self._state:
+                self._write(marked)
+
+    def bytes_of(self, name: str) -> int:
+        """Bytes of a slot's bundle, 0 where the slot is empty."""
+        return folder_bytes(self.folder(name)) if self._state.slots[name].bundle_digest else 0
+
+    def drop_leftover(self) -> None:
+        """Removes what lies in the inactive slot, if no bundle is said to be there: the rest of a rejected one.
+
+        Raises:
+            StorageError: It cannot be removed.
+        """
+        with self._lock:
+            name = self.inactive_name
+            if not self._state.slots[name].bundle_digest:
+                self._clear(self.folder(name))
 
     def confirm(self, digest: str = "") -> None:
         """Ends the trial: the bundle has shown that it works here.
@@ -200,7 +223,9 @@ class Slots:
 
     def sweep(self, *, keep: str = "") -> None:
         """Removes what killed installs left behind, but the staging folder of `keep`."""
-        durable.sweep(self._file.parent)
+        with self._lock:  # only what this class writes: other threads are writing other files of the home just now
+            for path in self._file.parent.glob(f".{_STATE_FILE}.*.tmp"):
+                path.unlink(missing_ok=True)
         for folder in self._folder.glob(".staging-*"):
             if folder != self.staging(keep):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -211,6 +236,15 @@ class Slots:
         except (BundleError, FormatError):
             return None
         return bundle if bundle.digest == self._state.slots[name].bundle_digest else None
+
+    def _marked(self, mark: TrustMark | None) -> SlotState:
+        """The state with a mark; the version counts on, unless other signers have begun a new count."""
+        state = self._state
+        if mark is None or mark.root_version < state.root_version:
+            return state
+        is_same_count = mark.signers == state.signers or not state.signers
+        version = max(mark.metadata_version, state.metadata_version) if is_same_count else mark.metadata_version
+        return replace(state, metadata_version=version, root_version=mark.root_version, signers=mark.signers)
 
     def _slots(self, name: str, slot: Slot) -> dict[str, Slot]:
         return self._state.slots | {name: slot}

@@ -10,14 +10,16 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from edge import durable
 from edge.bundle.manifest import MANIFEST_NAME, BundleManifest, FileEntry
+from edge.bundle.sealed import SEALED_NAME, SealedFile, lying_files, sealed_bytes
 from edge.errors import StorageError, TrustError
-from edge.sync.base import SyncTransport
+from edge.update.pace import in_time
+from edge.update.published import PublishedFiles
 
 _CHUNK_BYTES = 1 << 20
 _PART = ".part"
@@ -33,15 +35,22 @@ class StagingPlan:
         manifest: The bundle's manifest.
         manifest_bytes: Its exact bytes.
         sources: Folders that may hold some of the files already.
+        sealed: Which files lie and travel encrypted.
     """
 
     folder: Path
     manifest: BundleManifest
     manifest_bytes: bytes
     sources: tuple[Path, ...]
+    sealed: dict[str, SealedFile] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        """The files as they travel and lie; raises `FormatError` where `sealed` names others than the manifest."""
+        return lying_files(self.manifest, self.sealed)
 
 
-def stage(plan: StagingPlan, transport: SyncTransport | None, *, progress: Progress | None = None) -> int:
+def stage(plan: StagingPlan, transport: PublishedFiles | None, *, progress: Progress | None = None) -> int:
     """Makes `plan.folder` a complete bundle.
 
     Args:
@@ -66,16 +75,17 @@ def stage(plan: StagingPlan, transport: SyncTransport | None, *, progress: Progr
 
 
 class _Staging:
-    def __init__(self, plan: StagingPlan, transport: SyncTransport | None, progress: Progress) -> None:
+    def __init__(self, plan: StagingPlan, transport: PublishedFiles | None, progress: Progress) -> None:
         self._plan = plan
         self._transport = transport
         self._progress = progress
-        self._total = sum(entry.size_bytes for entry in plan.manifest.files)
+        self._files = plan.files
+        self._total = sum(entry.size_bytes for entry in self._files)
         self._done = 0
         self._fetched = 0
 
     def run(self) -> int:
-        missing = [entry for entry in self._plan.manifest.files if not self._is_staged(entry)]
+        missing = [entry for entry in self._files if not self._is_staged(entry)]
         self._done = self._total - sum(entry.size_bytes for entry in missing)
         self._check_room(missing)
         self._sweep()
@@ -84,9 +94,15 @@ class _Staging:
             if not self._copy_known(entry):
                 self._fetch(entry)
             self._done += entry.size_bytes
+        self._write_sealed()
         durable.write_bytes(self._plan.folder / MANIFEST_NAME, self._plan.manifest_bytes, point="update.manifest")
         self._progress(self._total, self._total)
         return self._fetched
+
+    def _write_sealed(self) -> None:
+        file = self._plan.folder / SEALED_NAME
+        if self._plan.sealed:
+            durable.write_bytes(file, sealed_bytes(self._plan.sealed), point="update.sealed")
 
     def _is_staged(self, entry: FileEntry) -> bool:
         return _matches(self._plan.folder / entry.name, entry)
@@ -103,7 +119,7 @@ class _Staging:
 
     def _sweep(self) -> None:
         """Nothing else may lie in a bundle's folder."""
-        wanted = {entry.name for entry in self._plan.manifest.files}
+        wanted = {entry.name for entry in self._files}
         for path in self._plan.folder.iterdir():
             if path.name.removesuffix(_PART) not in wanted:
                 path.unlink(missing_ok=True)
@@ -114,8 +130,7 @@ class _Staging:
             for path in _candidates(source, entry):
                 if _matches(path, entry):
                     self._part(entry).unlink(missing_ok=True)
-                    self._write(entry, _chunks(path), offset=0)
-                    if self._publish(entry):
+                    if self._publish(entry, self._write(entry, _chunks(path), offset=0)):
                         return True
         return False
 
@@ -123,8 +138,7 @@ class _Staging:
         """Goes on at the last byte; bytes that turn out wrong are thrown away and fetched once more from the first."""
         begun = min(_size(self._part(entry)), entry.size_bytes)
         for offset in (begun, 0) if begun else (0,):
-            self._write(entry, self._download(entry, offset), offset=offset)
-            if self._publish(entry):
+            if self._publish(entry, self._write(entry, self._download(entry, offset), offset=offset)):
                 return
         raise TrustError(
             f"the server's copy of {entry.name} is not the file that was signed for",
@@ -138,7 +152,8 @@ class _Staging:
             return
         received = offset
         try:
-            for chunk in self._transport.fetch(f"files/sha256/{entry.sha256}", offset=offset):
+            path = f"files/sha256/{entry.sha256}"
+            for chunk in in_time(self._transport.fetch(path, offset=offset), entry.name):
                 received += len(chunk)
                 self._fetched += len(chunk)
                 if received > entry.size_bytes:
@@ -150,18 +165,22 @@ class _Staging:
                 f"the server does not have {entry.name} of the release", hint="publish the release again"
             ) from cause
 
-    def _write(self, entry: FileEntry, chunks: Iterable[bytes], *, offset: int) -> None:
+    def _write(self, entry: FileEntry, chunks: Iterable[bytes], *, offset: int) -> str:
+        """Writes on from `offset`; returns the SHA-256 of the whole, taken on the way and not by reading it again."""
         path = self._part(entry)
+        digest = _digest_of(path, offset)
         with _open_at(path, offset) as file:
             for chunk in chunks:
+                digest.update(chunk)
                 try:
                     _write_all(file, chunk)
                 except OSError as cause:
                     raise durable.storage_error(path, cause) from cause
+        return digest.hexdigest()
 
-    def _publish(self, entry: FileEntry) -> bool:
+    def _publish(self, entry: FileEntry, digest: str) -> bool:
         part = self._part(entry)
-        if not _matches(part, entry):
+        if digest != entry.sha256 or _size(part) != entry.size_bytes:
             part.unlink(missing_ok=True)
             return False
         durable.publish_files([(part, self._plan.folder / entry.name)], point="update.file")
@@ -179,6 +198,20 @@ def _open_at(path: Path, offset: int) -> IO[bytes]:
         return os.fdopen(handle, "wb", buffering=0)
     except OSError as cause:
         raise durable.storage_error(path, cause) from cause
+
+
+def _digest_of(path: Path, size_bytes: int) -> hashlib._Hash:
+    """The digest of what has come before."""
+    digest = hashlib.sha256()
+    if size_bytes:
+        try:
+            with path.open("rb") as file:
+                while size_bytes and (chunk := file.read(min(_CHUNK_BYTES, size_bytes))):
+                    digest.update(chunk)
+                    size_bytes -= len(chunk)
+        except OSError as cause:
+            raise durable.storage_error(path, cause) from cause
+    return digest
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:

@@ -235,6 +235,29 @@ def check_in_request_from_message(message: wire.CheckInRequest) -> DeviceStatus:
     return value
 
 
+def check_in_size(value: DeviceStatus) -> int:
+    """Bytes of a device's health on the wire."""
+    return check_in_request_to_message(value).ByteSize()
+
+
+def hour_size(value: BundleHour) -> int:
+    """Bytes that an hour adds to a check-in: the message, its tag and its length."""
+    return bundle_hour_to_message(value).ByteSize() + 5
+
+
+def bundle_hour_to_message(value: BundleHour) -> wire.BundleHour:
+    """Statistics of one hour, as a message."""
+    limits.check_hour(value)
+    return _hour_message(value)
+
+
+def bundle_hour_from_message(message: wire.BundleHour, where: str = "hour") -> BundleHour:
+    """Statistics of one hour, checked."""
+    value = _hour(message)
+    limits.check_hour(value, where)
+    return value
+
+
 def check_in_response_to_message(value: Directive) -> wire.CheckInResponse:
     """What a device shall do, as a message."""
     from edge.wire.v1 import edgeloop_pb2 as wire

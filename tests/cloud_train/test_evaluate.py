@@ -90,6 +90,7 @@ def test_a_picture_that_is_gone(
     tiny_bundle: Path, snapshot: DatasetSnapshot, blobs: FolderBlobStore, store: StoreLayout
 ) -> None:
     gone = snapshot.of(Split.TEST)[0].digest
+    blobs.shelve()
     blobs.path(gone).unlink()
     with pytest.raises(StorageError, match=f"1 pictures of the snapshot are not in the store, the first: {gone}"):
         evaluate_bundle(tiny_bundle, snapshot, blobs, Split.TEST)

@@ -70,7 +70,7 @@ def store_below_a_file(bench: Bench) -> list[object]:
 
 
 def open_to_the_world(bench: Bench) -> list[object]:
-    return ["serve", "--store", bench.store, "--listen", "0.0.0.0:0"]
+    return ["serve", "--store", bench.store, "--listen", "0.0.0.0:0", "--plaintext"]
 
 
 def half_of_tls(bench: Bench) -> list[object]:
@@ -155,7 +155,7 @@ CASES = [
     (served_store, 1, ("another server is using the store", "choose another --store")),
     (damaged_meta, 1, ("meta.sqlite is not a database", "restore it from a backup")),
     (store_below_a_file, 1, ("cannot write", "store: not a directory")),
-    (open_to_the_world, 2, ("refusing to listen on 0.0.0.0:0 without TLS", "give --tls-cert and --tls-key")),
+    (open_to_the_world, 2, ("refusing to listen on 0.0.0.0:0 without TLS", "leave --plaintext out")),
     (half_of_tls, 2, ("TLS needs a certificate and its key", "give both")),
     (lost_certificate, 2, ("cannot use", "none.pem: no such file or directory", "check --tls-cert and --tls-key")),
     (bad_certificate, 2, ("bad.pem: they are no matching PEM pair", "check --tls-cert and --tls-key")),

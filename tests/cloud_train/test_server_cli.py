@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pushing import Road, offer_of, pieces
 from sample_values import make_picture_sample, sample_of
-from serving import Finished, ServerProcess
+from serving import Finished, ServerProcess, edgeloop
 
 from cloud_train.review.labels import settled_labels
 from cloud_train.store.sql import open_meta_store
@@ -75,14 +75,19 @@ def test_settings_come_from_the_environment_too(store: Path, monkeypatch: pytest
     assert (directive.channel, directive.check_in_s) == ("gamma", 11.5)
 
 
-def test_serve_speaks_tls_with_a_certificate(store: Path, tmp_path: Path) -> None:
+def test_serve_speaks_tls_with_a_certificate_of_its_owner(store: Path, tmp_path: Path) -> None:
     import grpc
 
+    from edge.identity.command import client_identity
     from edge.sync.grpc_transport import GrpcTransport
 
     cert, key = self_signed(tmp_path)
     with ServerProcess(store, "--tls-cert", cert, "--tls-key", key) as server:
-        road = GrpcTransport(f"localhost:{server.info['port']}", tls_ca=cert)
+        target, door = (f"localhost:{server.info[name]}" for name in ("port", "enroll_port"))
+        code = edgeloop("fleet", "enroll", "--store", store).stdout.strip()
+        told = ("--server", target, "--enroll-server", door, "--tls-ca", cert, "--code", code)
+        assert edgeloop("device", "enroll", "--home", tmp_path / "home", *told).returncode == 0
+        road = GrpcTransport(target, identity=client_identity(tmp_path / "home"))
         assert road.offer((offer_of(make_picture_sample(1)),)).missing == (make_picture_sample(1).digest,)
         road.close()
         with grpc.insecure_channel(server.target) as plain, pytest.raises(grpc.FutureTimeoutError):

@@ -18,11 +18,19 @@ from cloud_train.types import DeviceRecord, Label, SampleRecord
 from edge.types import FeedbackKind, KeepReason, Outcome
 from edge.update.types import Release
 
+SERVER = pytest.mark.server
 
-@pytest.fixture(params=["sqlite file", "sqlite url"])
+
+@pytest.fixture(params=["sqlite file", "sqlite url", pytest.param("postgresql", marks=SERVER)])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], MetaStore]:
     path = tmp_path / "meta.sqlite"
-    where = path if request.param == "sqlite file" else f"sqlite:///{path}"
+    match request.param:
+        case "sqlite file":
+            where: Path | str = path
+        case "sqlite url":
+            where = f"sqlite:///{path}"
+        case _:
+            where = request.getfixturevalue("postgres_url")
     return lambda: open_meta_store(where)
 
 

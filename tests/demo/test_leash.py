@@ -27,7 +27,7 @@ time.sleep(600)
 @pytest.fixture
 def family(tmp_path: Path, repository: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A parent, and the pid of its child: a server that is ready."""
-    serve = ["serve", "--store", str(tmp_path / "store"), "--listen", "127.0.0.1:0"]
+    serve = ["serve", "--store", str(tmp_path / "store"), "--listen", "127.0.0.1:0", "--plaintext"]
     line = [sys.executable, "-c", _PARENT, *serve]
     parent = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=repository)
     child = int(parent.stdout.readline())

@@ -95,7 +95,7 @@ class Life:
         """Digest to bytes, as they lie in the store; fails when a sample is recorded twice or not at all."""
         with contextlib.closing(sqlite3.connect(self.store / "meta.sqlite")) as meta:
             recorded = [digest for (digest,) in meta.execute("SELECT digest FROM samples")]
-        blobs = {path.name: path.read_bytes() for path in (self.store / "blobs").glob("??/*")}
+        blobs = {path.name: path.read_bytes() for path in (self.store / "blobs").glob("*/" + "?" * 64)}
         assert sorted(recorded) == sorted(blobs)
         assert not [path for path in (self.store / "partial").rglob("*") if path.is_file()]
         return blobs

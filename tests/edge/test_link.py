@@ -9,6 +9,7 @@ from edge.link import Link, LinkParts
 from edge.outbox.base import EntryState
 from edge.outbox.memory import MemoryOutbox
 from edge.settings import AgentSettings
+from edge.sync.types import Directive
 from edge.telemetry import Telemetry
 from edge.update.slots import Slots
 from edge.update.types import Slot, UpdateOutcome, UpdateResult
@@ -21,9 +22,11 @@ class PlannedUpdates:
         self.slots = slots
         self.answers = []
         self.asked_at = []
+        self.wanted = []
 
-    def update(self, now):
+    def update(self, now, *, wanted=""):
         self.asked_at.append(now)
+        self.wanted.append(wanted)
         answer = self.answers.pop(0) if self.answers else (UpdateOutcome.CURRENT, "")
         if isinstance(answer, Exception):
             raise answer
@@ -274,3 +277,50 @@ def test_a_metered_link_carries_check_ins_only(world):
     world.metered = False
     world.step(1)
     assert (len(world.road.stored), len(world.updates.asked_at)) == (1, 2)
+
+
+def directed(world, **changes):
+    """Lets the server say so at every check-in from now on."""
+    said = {"channel": "stable", "bundle_digest": "", "check_in_s": 30.0} | changes
+    world.road.check_in = lambda status: Directive(**said)
+
+
+def test_the_servers_wish_goes_to_the_updater(world):
+    directed(world, bundle_digest="2" * 64)
+    world.step()
+    directed(world, bundle_digest="3" * 64)
+    world.step(31)
+    directed(world)
+    world.step(31)
+    assert world.updates.wanted == ["2" * 64, "3" * 64, ""]
+
+
+def test_a_wish_for_another_channel_is_none(world):
+    directed(world, channel="beta", bundle_digest="2" * 64, update_windows="03:00-03:01")
+    world.updates.answers = [(UpdateOutcome.ACTIVATED, "")]
+    local(world, 12)
+    world.step()
+    world.step(301)
+    assert world.updates.wanted == ["", ""]
+
+
+def test_bundles_change_in_the_hours_the_server_sets_and_samples_go_at_any(world):
+    directed(world, update_windows="22:00-06:00")
+    world.updates.answers = [(UpdateOutcome.ACTIVATED, "")]
+    local(world, 12)
+    world.step()
+    assert len(world.updates.asked_at) == 1  # the first bundle comes at any hour
+    put(world, 1)
+    world.step(400)
+    assert (len(world.updates.asked_at), len(world.road.stored)) == (1, 1)
+    local(world, 23)
+    world.step(1)
+    assert len(world.updates.asked_at) == 2
+
+
+def test_hours_that_make_no_sense_end_nobodys_link(world):
+    directed(world, update_windows="around noon")
+    world.updates.answers = [(UpdateOutcome.ACTIVATED, "")]
+    world.step()
+    world.step(400)
+    assert len(world.updates.asked_at) == 2

@@ -7,7 +7,7 @@ from edge import durable
 from edge.bundle.reader import open_bundle
 from edge.errors import BundleError, FormatError, StorageError
 from edge.update.slots import MAX_REJECTED, Slots
-from edge.update.types import Slot, SlotState
+from edge.update.types import Slot, SlotState, TrustMark
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def bring(slots, bundle, *, metadata_version=0):
     digest = digest_of(bundle)
     shutil.copytree(bundle, slots.staging(digest))
     slots.install(digest)
-    slots.activate(tested_on="here", metadata_version=metadata_version)
+    slots.activate(tested_on="here", mark=TrustMark(metadata_version=metadata_version))
     return digest
 
 
@@ -214,7 +214,7 @@ def whole_life(home, bundles):
             if not slots.staging(digest).exists():
                 shutil.copytree(bundle, slots.staging(digest))
             slots.install(digest)
-            slots.activate(tested_on="here", metadata_version=1)
+            slots.activate(tested_on="here", mark=TrustMark(metadata_version=1))
             if bundle is bundles[0]:
                 slots.confirm()
     while slots.state.trial and slots.has_fallback:
@@ -269,7 +269,7 @@ def test_only_the_bundle_that_runs_can_end_its_trial(tmp_path, make_bundle):
         digests.append(open_bundle(bundle).digest)
         shutil.copytree(bundle, slots.staging(digests[-1]))
         slots.install(digests[-1])
-        slots.activate(tested_on="here", metadata_version=number)
+        slots.activate(tested_on="here", mark=TrustMark(metadata_version=number))
         if number == 1:
             slots.confirm(digests[0])
     slots.confirm(digests[0])

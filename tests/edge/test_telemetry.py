@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from edge.outbox.base import OutboxStats
-from edge.telemetry import Counts, Telemetry, Topic, device_status, quantile
+from edge.telemetry import Circumstances, Counts, Telemetry, Topic, device_status, quantile
 from edge.types import Classification, ClassScore, Decision, DecisionReason, Inference, Outcome, Timings
 from edge.update.types import Slot
 
@@ -80,7 +80,7 @@ def test_device_status():
     counts = Counts(frames_answered=5, accepted=3, confirmed=1, unknown=1, kept=2, last_error="x" * 900)
     stats = OutboxStats(pending=4, sent=1, parked=0, pending_bytes=9)
     slot = Slot(bundle_digest="b" * 64, version=7)
-    status = device_status(counts, slot, stats, device_id="d", software="edgeloop 1")
+    status = device_status(counts, slot, stats, Circumstances(device_id="d", software="edgeloop 1"))
     assert (status.bundle_digest, status.bundle_version, status.outbox_pending) == ("b" * 64, 7, 4)
     assert (status.frames, status.accepted, status.confirmed, status.unknown, status.kept) == (5, 3, 1, 1, 2)
     assert len(status.last_error) == 500

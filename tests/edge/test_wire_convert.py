@@ -24,7 +24,8 @@ from edge.wire.v1 import edgeloop_pb2 as wire
 
 VALID = {
     "".join(word.capitalize() for word in name.split("_")): bytes.fromhex(text)
-    for name, text in json.loads((Path(__file__).parents[1] / "compat" / "wire_v1.json").read_text()).items()
+    for version in ("wire_v1.json", "wire_v2.json")
+    for name, text in json.loads((Path(__file__).parents[1] / "compat" / version).read_text()).items()
 }
 DIGEST = "0123456789abcdef" * 4
 OTHER = "f" * 64

@@ -15,6 +15,7 @@ def upgrade() -> None:
     """Adds columns and tables; what is there stays."""
     _samples()
     _devices()
+    _releases()
     _members()
     _identity()
     _rollouts()
@@ -43,6 +44,13 @@ def _devices() -> None:
     op.create_index("devices_by_last_seen", "devices", ["last_seen"])
 
 
+def _releases() -> None:
+    """Versions may be moments in milliseconds; SQLite knows one size of whole numbers and keeps the table."""
+    with op.batch_alter_table("releases") as releases:
+        for name in ("version", "metadata_version"):
+            releases.alter_column(name, existing_type=sa.Integer, type_=sa.BigInteger, existing_nullable=False)
+
+
 def _members() -> None:
     op.create_table(
         "members",
@@ -69,6 +77,7 @@ def _identity() -> None:
         sa.Column("expires_at", sa.Float, nullable=False),
         sa.Column("used_at", sa.Float, nullable=True),
         sa.Column("used_by", sa.String, nullable=False),
+        sa.Column("used_key", sa.String, nullable=False, server_default=""),
     )
     op.create_table(
         "certificates",

@@ -1,0 +1,184 @@
+"""Durable ingest of 30 KB samples over TLS from one device: ours, against raw TCP and against one call a sample.
+
+python -m benchmarks.ingest [--samples 1500] [--rounds 5] [--folder work]
+
+Every server runs in a process of its own, with the same store (SQLite and a folder) on the same disk; the ways take
+turns, round by round, on two fresh stores. Flushes are counted by strace in a run of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from benchmarks.fleet_devices import let_in, server_files
+from benchmarks.table import Row, show
+from benchmarks.workers.ingest_samples import SIZE_BYTES
+
+LEAST_OF_FLOOR, LEAST_OF_PUT, MOST_CPU_MS, MOST_FLUSHES = 0.85, 2.5, 450.0, 1.3
+_CALLS = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*\b(?:fsync|fdatasync)$", re.MULTILINE)
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A running server process.
+
+    Attributes:
+        pid: Of the process.
+        target: `host:port`.
+    """
+
+    pid: int
+    target: str
+
+    def cpu_s(self) -> float:
+        """CPU that it has used so far, user and system."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One round of one way.
+
+    Attributes:
+        rate: Samples a second.
+        cpu_ms: CPU of the server for 1,000 samples.
+    """
+
+    rate: float
+    cpu_ms: float
+
+
+@contextlib.contextmanager
+def edgeloop_server(store: Path, *arguments: object) -> Iterator[Server]:
+    """`edgeloop serve` on a free port, without its worker."""
+    line = [sys.executable, "-c", "from cloud_train.cli import main; main()", "serve", "--store", str(store)]
+    line += ["--listen", "127.0.0.1:0", "--no-worker", "--json", *map(str, arguments)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            info = json.loads(process.stdout.readline() if process.stdout else "")
+            yield Server(pid=process.pid, target=f"{info['host']}:{info['port']}")
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def floor_server(store: Path, key: Path, certificate: Path) -> Iterator[Server]:
+    """The floor, on a free port."""
+    line = [sys.executable, "-m", "benchmarks.workers.ingest_floor", str(store), str(key), str(certificate)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            port = process.stdout.readline().strip() if process.stdout else ""
+            yield Server(pid=process.pid, target=f"127.0.0.1:{port}")
+        finally:
+            process.kill()
+
+
+def send(kind: str, server: Server, keys: Path, *, samples: int, seed: str) -> Run:
+    """One client process that sends samples in one way."""
+    line = [sys.executable, "-m", "benchmarks.workers.ingest_client", kind, server.target, str(keys)]
+    before = server.cpu_s()
+    done = subprocess.run([*line, str(samples), seed], check=True, capture_output=True, text=True)
+    cpu_s = server.cpu_s() - before
+    told = json.loads(done.stdout)
+    return Run(rate=told["samples"] / told["seconds"], cpu_ms=cpu_s / samples * 1e6)
+
+
+def flushes(server: Server, keys: Path, *, samples: int) -> float:
+    """How often the server calls fsync or fdatasync for each sample."""
+    trace = ["strace", "-f", "-c", "-e", "trace=fsync,fdatasync", "-p", str(server.pid)]
+    with subprocess.Popen(trace, stderr=subprocess.PIPE, text=True) as strace:
+        time.sleep(1.0)
+        send("stream", server, keys, samples=samples, seed="flushes")
+        strace.send_signal(signal.SIGINT)
+        said = strace.communicate(timeout=20)[1]
+    return sum(map(int, _CALLS.findall(said))) / samples
+
+
+def measure(folder: Path, *, samples: int, rounds: int) -> list[Row]:
+    """All rows."""
+    keys = folder / "keys"
+    let_in(folder / "ours", keys, "bench-1")
+    key, certificate = server_files(folder / "ours", keys)
+    runs: dict[str, list[Run]] = {"floor": [], "put": [], "stream": []}
+    with edgeloop_server(folder / "ours") as ours, floor_server(folder / "floor", key, certificate) as floor:
+        for kind in runs:  # warm up
+            send(kind, floor if kind == "floor" else ours, keys, samples=64, seed=f"warm-{kind}")
+        for number in range(rounds):
+            for kind, done in runs.items():
+                server = floor if kind == "floor" else ours
+                count = samples // 4 if kind == "put" else samples
+                done.append(send(kind, server, keys, samples=count, seed=f"{kind}-{number}"))
+        counted = flushes(ours, keys, samples=800)
+    return _rows(runs, counted)
+
+
+def _rows(runs: dict[str, list[Run]], flushed: float) -> list[Row]:
+    rate = {kind: statistics.median(run.rate for run in done) for kind, done in runs.items()}
+    cpu = {kind: statistics.median(run.cpu_ms for run in done) for kind, done in runs.items()}
+    of_floor = statistics.median(
+        ours.rate / floor.rate for ours, floor in zip(runs["stream"], runs["floor"], strict=True)
+    )
+    of_put = statistics.median(ours.rate / put.rate for ours, put in zip(runs["stream"], runs["put"], strict=True))
+    plain = [
+        Row(what=f"{name}, samples/s and server CPU", figures=f"{rate[kind]:.0f}/s, {cpu[kind]:.0f} ms per 1,000")
+        for kind, name in (("floor", "raw TLS and the same store"), ("put", "one call a sample"), ("stream", "ours"))
+    ]
+    return [
+        *plain,
+        Row(
+            what="ours against raw TCP",
+            figures=f"{of_floor:.2f}x",
+            target=f">= {LEAST_OF_FLOOR}x",
+            met=of_floor >= LEAST_OF_FLOOR,
+        ),
+        Row(
+            what="ours against one call a sample",
+            figures=f"{of_put:.2f}x",
+            target=f">= {LEAST_OF_PUT}x",
+            met=of_put >= LEAST_OF_PUT,
+        ),
+        Row(
+            what="server CPU per 1,000 samples",
+            figures=f"{cpu['stream']:.0f} ms",
+            target=f"<= {MOST_CPU_MS:.0f} ms",
+            met=cpu["stream"] <= MOST_CPU_MS,
+        ),
+        Row(
+            what="flushes a sample",
+            figures=f"{flushed:.2f}",
+            target=f"<= {MOST_FLUSHES}",
+            met=flushed <= MOST_FLUSHES,
+        ),
+    ]
+
+
+@click.command()
+@click.option("--samples", default=1500, show_default=True, help="Samples a round and way.")
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--folder", default=Path("work"), type=click.Path(path_type=Path), help="On the disk to measure.")
+def main(samples: int, rounds: int, folder: Path) -> None:
+    """Measures and prints the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        rows = measure(Path(scratch), samples=samples, rounds=rounds)
+    show(f"durable ingest over TLS, one device, samples of {SIZE_BYTES // 1000} KB", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""What a name of bytes is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from edge.errors import FormatError
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def is_digest(text: str) -> bool:
+    """Whether `text` is a SHA-256 in lower-case hex."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def check_digests(digests: Iterable[str]) -> None:
+    """Refuses what is no digest, before anything is made of it.
+
+    Raises:
+        FormatError: Names the first.
+    """
+    for digest in digests:
+        if not is_digest(digest):
+            raise FormatError(f"{digest!r} is not a SHA-256 in hex")

@@ -1,0 +1,252 @@
+"""Bytes by digest, in a folder.
+
+Layout: new ones lie in `<folder>/new/<digest>`, where a group of files costs one flush of a folder. When many lie
+there they are moved together to their shelves, `<folder>/<first two hex digits>/<digest>`. A file is there whole or not
+at all and never changes. Page: docs/formats/store.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
+from pathlib import Path
+
+from cloud_train.store.digests import check_digests, is_digest
+from cloud_train.store.lock import exclusive
+from edge import durable
+from edge.errors import DamagedError, EdgeloopError, StorageError
+
+NEW = "new"
+SHELVE_OVER = 8192
+"""Files in `new` that are moved to their shelves together: at most 257 flushes for so many samples."""
+_LEFTOVER_S = 3600.0
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+_LOG = logging.getLogger(__name__)
+
+
+class FolderBlobStore:
+    """`BlobStore` in a folder.
+
+    Args:
+        folder: Created when missing.
+        shelve_over: Shelves by itself, in the background, when more files than that lie in `new`; 0 for never.
+    """
+
+    def __init__(self, folder: Path, *, shelve_over: int = SHELVE_OVER) -> None:
+        self._folder, self._new = folder, folder / NEW
+        self._shelve_over = shelve_over
+        self._numbers = count()
+        self._guard = threading.Lock()
+        self._num_new: int | None = None
+        self._shelving: threading.Thread | None = None
+        durable.make_folder(folder)
+
+    def put(self, data: bytes) -> str:
+        """See `BlobStore.put`."""
+        digest = hashlib.sha256(data).hexdigest()
+        self.put_many({digest: data})
+        return digest
+
+    def put_many(self, items: Mapping[str, bytes]) -> None:
+        """See `BlobStore.put_many`."""
+        check_digests(items)
+        durable.make_folder(self._new)
+        missing = {digest: data for digest, data in items.items() if self._find(digest) is None}
+        durable.reached("blob.put:before")
+        written: list[tuple[Path, Path]] = []
+        try:
+            for digest, data in missing.items():
+                written.append((self._write(digest, data), self._new / digest))
+            durable.reached("blob.put:written")
+            self._publish(written)
+        except BaseException:
+            for temporary, _ in written:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+            raise
+        self._settle(items.keys() - missing.keys())
+        durable.reached("blob.put:after")
+        self._added(len(missing))
+
+    def adopt(self, files: Mapping[str, Path]) -> None:
+        """See `BlobStore.adopt`."""
+        check_digests(files)
+        durable.make_folder(self._new)
+        durable.publish_files(((path, self._new / digest) for digest, path in files.items()), point="blob.adopt")
+        self._added(len(files))
+
+    def has(self, digest: str) -> bool:
+        """See `BlobStore.has`."""
+        return is_digest(digest) and self._find(digest) is not None
+
+    def read(self, digest: str) -> bytes:
+        """See `BlobStore.read`."""
+        found = self._found(digest)
+        try:
+            data = found.read_bytes()
+        except FileNotFoundError:  # it was shelved in between, and nothing leaves its shelf
+            data = self._shelf(digest).read_bytes()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise DamagedError(
+                f"{found} is damaged: its content does not match its name", hint="restore it from a backup"
+            )
+        return data
+
+    def path(self, digest: str) -> Path:
+        """See `BlobStore.path`; the name on the shelf, which stays."""
+        found = self._found(digest)
+        if found.parent == self._new:
+            with contextlib.suppress(OSError, StorageError):  # a folder that cannot be written is not shelved either
+                return self._on_shelf(digest)
+        return found
+
+    def digests(self) -> Iterator[str]:
+        """See `BlobStore.digests`."""
+        seen = set(self._names(self._new))
+        yield from seen
+        for shelf in sorted(self._folder.glob("??")):
+            yield from (name for name in self._names(shelf) if name not in seen)
+
+    def shelve(self, *, over: int = 0) -> int:
+        """Moves what lies in `new` to the shelves. A kill at any moment loses nothing; the next call goes on.
+
+        A file gets its second name, that name is made durable, and only then the first one goes: at no moment of a
+        power cut is it without a name, and a reader that finds it in neither place, looked in this order, has seen it
+        in none.
+
+        Args:
+            over: Does nothing when not more than so many lie there.
+
+        Returns:
+            How many were moved; 0 when another process is at it.
+
+        Raises:
+            StorageError: The disk is full or failing.
+        """
+        busy = StorageError("the folder is being shelved")
+        try:
+            with exclusive(self._folder / ".shelve.lock", busy=busy):
+                self._sweep()
+                digests = sorted(self._names(self._new))
+                return self._move(digests) if len(digests) > over else 0
+        except StorageError as error:
+            if error is busy:
+                return 0
+            raise
+
+    def _move(self, digests: list[str]) -> int:
+        durable.reached("blob.shelve:before")
+        try:
+            shelves = {self._on_shelf(digest).parent for digest in digests}
+            durable.reached("blob.shelve:named")
+            for shelf in sorted(shelves):
+                durable.fsync_folder(shelf)
+            durable.reached("blob.shelve:flushed")
+            for digest in digests:
+                (self._new / digest).unlink(missing_ok=True)
+        except OSError as cause:
+            raise durable.storage_error(self._new, cause) from cause
+        durable.reached("blob.shelve:after")
+        return len(digests)
+
+    def _on_shelf(self, digest: str) -> Path:
+        """Gives a new file its name on the shelf beside the one it has; where links are unknown, instead of it."""
+        source, target = self._new / digest, self._shelf(digest)
+        durable.make_folder(target.parent)
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            if not target.samefile(source):
+                os.replace(source, target)  # sent again although it was there: the new one was checked just now
+        except FileNotFoundError:
+            if not target.is_file():
+                raise
+        except OSError as cause:
+            if cause.errno not in _NO_LINKS:
+                raise
+            os.replace(source, target)
+        return target
+
+    def _write(self, digest: str, data: bytes) -> Path:
+        temporary = self._new / f".{digest}.{os.getpid()}.{next(self._numbers)}.tmp"
+        try:
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            with os.fdopen(handle, "wb", buffering=0) as file:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+        except OSError as cause:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise durable.storage_error(self._new / digest, cause) from cause
+        return temporary
+
+    def _publish(self, written: list[tuple[Path, Path]]) -> None:
+        try:
+            for temporary, target in written:
+                os.replace(temporary, target)
+            if written:
+                durable.fsync_folder(self._new)
+        except OSError as cause:
+            raise durable.storage_error(self._new, cause) from cause
+
+    def _settle(self, digests: Iterable[str]) -> None:
+        """Makes names durable that somebody else may have given a moment ago."""
+        for folder in sorted({found.parent for found in map(self._find, digests) if found is not None}):
+            durable.fsync_folder(folder)
+
+    def _find(self, digest: str) -> Path | None:
+        """The file of a blob. In this order: what leaves `new` is on its shelf before."""
+        for path in (self._new / digest, self._shelf(digest)):
+            if path.is_file():
+                return path
+        return None
+
+    def _found(self, digest: str) -> Path:
+        found = self._find(digest) if is_digest(digest) else None
+        if found is None:
+            raise KeyError(digest)
+        return found
+
+    def _shelf(self, digest: str) -> Path:
+        return self._folder / digest[:2] / digest
+
+    def _names(self, folder: Path) -> Iterator[str]:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+            yield from (entry.name for entry in entries if is_digest(entry.name))
+
+    def _sweep(self) -> None:
+        """Removes what killed processes were writing; a live one is done within the hour."""
+        for path in self._new.glob(".*.tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _LEFTOVER_S:
+                    path.unlink()
+
+    def _added(self, number: int) -> None:
+        if not self._shelve_over or not number:
+            return
+        with self._guard:
+            if self._num_new is None:
+                self._num_new = sum(1 for _ in self._names(self._new))
+            else:
+                self._num_new += number
+            if self._num_new <= self._shelve_over or (self._shelving is not None and self._shelving.is_alive()):
+                return
+            self._num_new = None
+            self._shelving = threading.Thread(target=self._shelve_quietly, name="edgeloop-shelving", daemon=True)
+            self._shelving.start()
+
+    def _shelve_quietly(self) -> None:
+        try:
+            self.shelve(over=self._shelve_over)
+        except EdgeloopError as error:
+            _LOG.warning("pictures stay in %s: %s", self._new, error)

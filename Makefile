@@ -38,8 +38,10 @@ test: $(VENV)/.made $(DEVICE_VENV)/.made
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not data and not faults and not gpu and not browser and not arm64 and not server" --cov --cov-report=term --cov-fail-under=90
 
 test-all: $(VENV)/.made $(DEVICE_VENV)/.made
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(slow or data or faults or gpu or browser or server) and not arm64"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(slow or data or faults or gpu or browser or server) and not arm64" --ignore=tests/chaos
 	$(BIN)/python -m pytest -m arm64
+# Two hundred devices want the machine to themselves.
+	$(BIN)/python -m pytest -s tests/chaos
 	$(DEVICE_VENV)/bin/python -m device_tests --device local
 
 lint: $(VENV)/.made

@@ -14,7 +14,7 @@ from fastapi import Path, Query
 
 from cloud_train.api.schemas import LABEL_KEY
 from cloud_train.fleet.names import parse_labels
-from cloud_train.store.device_list import After, DeviceFilter, Health, Sort
+from cloud_train.store.device_rows import After, DeviceFilter, Health, Sort
 from edge.kiosk.refusals import RequestError
 
 _AFTER_PATTERN = r"^[A-Za-z0-9_=-]*$"

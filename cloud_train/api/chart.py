@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cloud_train.store.device_list import DeviceHour
+from cloud_train.store.device_rows import DeviceHour
 
 WIDTH, HEIGHT = 960, 180
 _KINDS = ("accepted", "confirmed", "unknown", "failed")

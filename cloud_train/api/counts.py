@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from cloud_train.store.device_list import SEEN_WITHIN_S, Group, Health
+from cloud_train.store.device_rows import SEEN_WITHIN_S, Group, Health
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ from cloud_train.api.routes import HOURS
 from cloud_train.api.schemas import MOST_REASON
 from cloud_train.api.session import LASTS_S, NONCE_BYTES, make_cookie
 from cloud_train.fleet_types import Role
-from cloud_train.store.device_list import Health, Sort
+from cloud_train.store.device_rows import Health, Sort
 from edge.kiosk.refusals import RequestError
 
 STATIC = Path(__file__).parent / "static"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cloud_train.api.kept import Aged, Kept
 from cloud_train.api.rollout_figures import Difference, Figure, differences_of, figures_of
 from cloud_train.fleet.ab_report import AbReport, ab_report
 from cloud_train.fleet.acts import Act, act
@@ -92,9 +91,8 @@ class RolloutView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Counted:
-    """What was found at a moment; gathering it reads the whole channel."""
+    """What was found; gathering it reads the whole channel."""
 
-    at: float
     findings: Findings
     rings: tuple[tuple[int, int], ...]
     report: AbReport | None
@@ -121,10 +119,9 @@ class RolloutDesk:
     ) -> None:
         self._parts = parts
         self._answers = answers
-        self._in_background = in_background
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[int, _Counted] = OrderedDict()
-        self._under_way: set[int] = set()
+        self._kept: Kept[int, _Counted] = Kept(
+            self._gather, fresh_s=FRESH_S, stale_s=STALE_S, most=_MOST_KEPT, in_background=in_background
+        )
 
     def newest(self, *, limit: int) -> tuple[Rollout, ...]:
         """The newest, newest first."""
@@ -144,42 +141,19 @@ class RolloutDesk:
 
     def view(self, rollout: Rollout, *, now: float) -> RolloutView:
         """How one goes, by what its devices have said."""
-        with self._lock:
-            counted = self._kept.get(rollout.rollout_id)
-        if counted is None or now - counted.at > STALE_S:
-            counted = self._gather(rollout, now)
-        elif now - counted.at > FRESH_S:
-            self._gather_behind(rollout, now)
+        counted = self._kept.get(rollout.rollout_id, now=now)
         waits = is_unsettled(rollout, self._parts.read_channel(rollout.channel))
         return _view(rollout, counted, waits=waits)
 
-    def _gather(self, rollout: Rollout, now: float) -> _Counted:
+    def _gather(self, rollout_id: int, now: float) -> _Counted:
+        rollout = self._parts.rollouts.rollout(rollout_id)
+        if rollout is None:
+            raise UnknownRolloutError(rollout_id)
         findings = look(rollout, self._parts, now=now)
         devices = (*findings.sides.new, *findings.sides.old)
         compares = rollout.kind is RolloutKind.AB
         report = ab_report(rollout, self._parts, self._answers, now=now) if compares else None
-        counted = _Counted(at=now, findings=findings, rings=count_rings(rollout, devices), report=report)
-        with self._lock:
-            self._kept[rollout.rollout_id] = counted
-            self._kept.move_to_end(rollout.rollout_id)
-            while len(self._kept) > _MOST_KEPT:
-                self._kept.popitem(last=False)
-        return counted
-
-    def _gather_behind(self, rollout: Rollout, now: float) -> None:
-        with self._lock:
-            if rollout.rollout_id in self._under_way:
-                return
-            self._under_way.add(rollout.rollout_id)
-
-        def gather() -> None:
-            try:
-                self._gather(rollout, now)
-            finally:
-                with self._lock:
-                    self._under_way.discard(rollout.rollout_id)
-
-        self._in_background(gather)
+        return _Counted(findings=findings, rings=count_rings(rollout, devices), report=report)
 
 
 def count_rings(rollout: Rollout, devices: Sequence[RosterDevice]) -> tuple[tuple[int, int], ...]:
@@ -204,8 +178,8 @@ def _holds(ring: Ring, device: RosterDevice, place: int) -> bool:
     return labelled or place < round(ring.percent * BUCKETS / 100)
 
 
-def _view(rollout: Rollout, counted: _Counted, *, waits: bool) -> RolloutView:
-    findings = counted.findings
+def _view(rollout: Rollout, aged: Aged[_Counted], *, waits: bool) -> RolloutView:
+    counted, findings = aged.value, aged.value.findings
     rings = tuple(
         RingView(
             number=number + 1,
@@ -220,7 +194,7 @@ def _view(rollout: Rollout, counted: _Counted, *, waits: bool) -> RolloutView:
     )
     return RolloutView(
         rollout=rollout,
-        at=counted.at,
+        at=aged.at,
         rings=rings,
         devices=len(findings.sides.new) + len(findings.sides.old),
         figures=figures_of(findings.old, findings.new),

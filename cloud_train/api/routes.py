@@ -47,7 +47,7 @@ from cloud_train.api.schemas import (
 )
 from cloud_train.fleet.acts import Act
 from cloud_train.fleet_types import Member, Person, Role, Rollout
-from cloud_train.store.device_list import PAGE_SIZE, Health, Sort
+from cloud_train.store.device_rows import PAGE_SIZE, Health, Sort
 from cloud_train.store.rows import fields_of
 
 HOURS = 48

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from cloud_train.fleet.acts import Act
 from cloud_train.fleet.names import MAX_LABELS
 from cloud_train.fleet_types import Role, RolloutKind, RolloutState
-from cloud_train.store.device_list import Health
+from cloud_train.store.device_rows import Health
 from edge.kiosk.schemas import Asked, Told
 
 DIGEST = r"^[0-9a-f]{64}$"

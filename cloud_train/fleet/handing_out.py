@@ -27,7 +27,7 @@ def enrol_address(server: str, said: str) -> str:
 
 
 def enrolment_file(
-    code: NewCode, *, server: str, enroll_server: str, authority_pem: bytes, root_json: bytes
+    code: NewCode, *, server: str, enroll_server: str, authority_pem: bytes, root_json: bytes, fleet_key: str
 ) -> EnrolmentFile:
     """What one device is handed.
 
@@ -37,6 +37,7 @@ def enrolment_file(
         enroll_server: `host:port` where they enrol.
         authority_pem: Authorities of the server.
         root_json: Trusted root of the releases, empty where nothing was published yet.
+        fleet_key: What opens encrypted models, empty while there is none.
     """
     return EnrolmentFile(
         server=server,
@@ -46,6 +47,7 @@ def enrolment_file(
         device_id=code.record.device_id,
         channel=code.record.channel,
         root_json=root_json.decode(),
+        fleet_key=fleet_key,
     )
 
 

@@ -10,6 +10,7 @@ from cloud_train.fleet.acts import check_plan, start
 from cloud_train.fleet_types import HealthLimits, Ring, Rollout, RolloutKind, RolloutPlan
 from cloud_train.publish.repository import open_repository
 from cloud_train.store.opened import Store
+from cloud_train.store.published import copy_repository
 from cloud_train.store.rollouts import OPEN, SqlRolloutStore
 from edge.bundle.manifest import MANIFEST_NAME
 from edge.errors import UsageError
@@ -63,6 +64,7 @@ def launch(store: Store, wanted: Launch) -> Rollout:
     else:
         folder = find_bundle(store, wanted.bundle)
         digest = repository.offer(folder, wanted.channel, now=wanted.now).digest
+        copy_repository(repository.folder, store.published)
     rollout = Rollout(
         channel=wanted.channel,
         kind=wanted.kind,

@@ -18,14 +18,18 @@ from cloud_train.fleet.members import By, NewCode
 from cloud_train.fleet.names import parse_labels
 from cloud_train.fleet.people import People
 from cloud_train.fleet_types import AuditEntry, CertificateRecord, Member, Role
+from cloud_train.publish.repository import KEYS_NAME
+from cloud_train.publish.sealing import fleet_key_text
 from cloud_train.store.audit import SqlAuditLog
 from cloud_train.store.database import Database, open_database
 from cloud_train.store.layout import StoreLayout
 from cloud_train.store.location import read_location
 from cloud_train.store.members import SqlFleetStore
+from cloud_train.store.opened import open_store
 from cloud_train.store.people import SqlPeopleStore
 from edge.errors import UsageError
 
+_FIRST_ROOT = "metadata/1.root.json"
 _UNPLAIN = re.compile(r"[^A-Za-z0-9_.@-]")
 
 
@@ -111,9 +115,15 @@ class Office:
         )
         if out is None or not server:
             return made, ()
-        root = self._root_json()
         files = tuple(
-            enrolment_file(one, server=server, enroll_server=address, authority_pem=authority_pem, root_json=root)
+            enrolment_file(
+                one,
+                server=server,
+                enroll_server=address,
+                authority_pem=authority_pem,
+                root_json=self._root_json(),
+                fleet_key=fleet_key_text(self._store.root / KEYS_NAME),
+            )
             for one in made
         )
         return made, write_enrolment_files(out, files)
@@ -186,8 +196,11 @@ class Office:
 
     def _root_json(self) -> bytes:
         """The first root of the repository, if anything was ever published."""
-        path = self._store.root / "repository" / "metadata" / "1.root.json"
-        return path.read_bytes() if path.is_file() else b""
+        with open_store(self._store.root) as store:
+            try:
+                return b"".join(store.published.read(_FIRST_ROOT, 0))
+            except FileNotFoundError:
+                return b""
 
 
 def _login() -> str:

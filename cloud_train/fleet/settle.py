@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from cloud_train.fleet_types import Rollout, RolloutState
 from cloud_train.publish.repository import KEYS_NAME, open_repository
 from cloud_train.store.opened import Store
+from cloud_train.store.published import copy_repository
 
 Settle = Callable[[Rollout], None]
 
@@ -17,11 +17,11 @@ def settler(store: Store, *, clock: Callable[[], float] = time.time) -> Settle |
     """Makes the bundle of a finished rollout the channel's, and withdraws that of one that was rolled back.
 
     Returns:
-        None where the keys are elsewhere, or what is published lies in an object store: then the publisher does it,
-        with `edgeloop publish promote` and `edgeloop publish withdraw`.
+        None where the keys are elsewhere: then the publisher does it, with `edgeloop publish promote` and
+        `edgeloop publish withdraw`.
     """
-    root, here = store.location.root, isinstance(store.location.objects, Path)
-    if not here or not any((root / KEYS_NAME).glob("*targets*")):
+    root = store.location.root
+    if not any((root / KEYS_NAME).glob("*targets*")):
         return None
 
     def settle(rollout: Rollout) -> None:
@@ -30,5 +30,6 @@ def settler(store: Store, *, clock: Callable[[], float] = time.time) -> Settle |
             repository.promote(rollout.channel, rollout.bundle_digest, now=clock())
         elif rollout.state is RolloutState.ROLLED_BACK:
             repository.withdraw(rollout.channel, rollout.bundle_digest, now=clock())
+        copy_repository(repository.folder, store.published)
 
     return settle

@@ -55,6 +55,7 @@ class Ports:
         authority: Signs devices in; None with plaintext.
         days: How long their certificates are good.
         certificates: What the server shows; None with plaintext.
+        hosts: What it is called; none when that is up to a certificate of the owner's.
     """
 
     main: grpc.ServerCredentials | None = None
@@ -63,6 +64,7 @@ class Ports:
     authority: Authority | None = None
     days: float = 90.0
     certificates: Certificates | None = None
+    hosts: tuple[str, ...] = ()
 
     def https(self, host: str) -> ssl.SSLContext | None:
         """What an HTTP port needs: TLS with the server's certificate; None, for plaintext, on this machine alone.
@@ -162,8 +164,8 @@ def open_ports(settings: ServeSettings, host: str, port: int, clock: Callable[[]
     folder = settings.ca or StoreLayout(root=settings.store).authority
     authority = open_authority(folder) if settings.ca else create_authority(folder, AUTHORITY_NAME, clock())
     certificates: Certificates | None = _brought(settings)
+    hosts = server_hosts((*settings.host_names, *read_hosts(folder)), host)
     if certificates is None:
-        hosts = server_hosts((*settings.host_names, *read_hosts(folder)), host)
         certificates = IssuedCertificates(authority, hosts, clock)
     devices = authority.trusted_pem
     if settings.client_ca is not None:
@@ -176,6 +178,7 @@ def open_ports(settings: ServeSettings, host: str, port: int, clock: Callable[[]
         authority=authority,
         days=settings.certificate_days,
         certificates=certificates,
+        hosts=hosts,
     )
 
 

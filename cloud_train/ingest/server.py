@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import grpc
     from grpc_health.v1.health import aio as health
 
+    from cloud_train.fleet.watch import WatchParts
     from cloud_train.ingest.desk import Desk
     from cloud_train.store.opened import Store
 
@@ -171,13 +172,16 @@ async def _serving(desk: Desk, store: Store, host: str, port: int) -> AsyncItera
         await stack.enter_async_context(decoding(desk, store.database))
         parts = open_watch(store, desk.settings)
         await stack.enter_async_context(watching(parts, clock=desk.clock, in_thread=desk.in_thread))
-        http_port = await stack.enter_async_context(_http(desk))
+        http_port = await stack.enter_async_context(_http(desk, store, parts))
         yield await stack.enter_async_context(_grpc(desk, servicer, host, port, http_port))
 
 
 @asynccontextmanager
-async def _http(desk: Desk) -> AsyncIterator[int]:
+async def _http(desk: Desk, store: Store, watch: WatchParts) -> AsyncIterator[int]:
     """Health, metrics and pages, when there is an address for them; gives the port, 0 for none."""
+    from cloud_train.api.app import add_console
+    from cloud_train.api.console import console_parts
+    from cloud_train.api.session_key import session_key
     from cloud_train.ingest.http import bound, build_http_app, serving_http
 
     settings = desk.settings
@@ -186,7 +190,18 @@ async def _http(desk: Desk) -> AsyncIterator[int]:
         return
     host, port = _host_and_port(settings.http_listen)
     listener = bound(host, port)
-    async with serving_http(build_http_app(desk), listener, tls=desk.ports.https(host)):
+    tls, app = desk.ports.https(host), build_http_app(desk)
+    console = console_parts(
+        store.database,
+        session_key=session_key(settings.store, settings.console_key),
+        channel=settings.channel,
+        check_in_s=settings.check_in_s,
+        hosts=desk.ports.hosts,
+        is_tls=tls is not None,
+        watch=watch,
+    )
+    add_console(app, console)
+    async with serving_http(app, listener, tls=tls):
         yield listener.getsockname()[1]
 
 

@@ -37,7 +37,9 @@ def enroll_device(home: Path, told: EnrolmentFile, *, replace: bool = False) -> 
 
     road = GrpcTransport(told.enroll_server, authority_pem=told.authority_pem.encode())
     with DeviceHome(folder=home).hold(), contextlib.closing(road) as transport:
-        return enroll.enroll(home, told, transport, install_root=_root_keeper(home, told), replace=replace)
+        return enroll.enroll(
+            home, told, transport, install_root=_root_keeper(home, told), install_key=_key_keeper(home), replace=replace
+        )
 
 
 def bring_certificate(home: Path, told: EnrolmentFile, *, key: Path, certificate: Path) -> Identity:
@@ -189,6 +191,15 @@ def _root_keeper(home: Path, told: EnrolmentFile) -> Callable[[Path], None]:
         from edge.update.trust import TrustStore
 
         TrustStore(home, None, channel=told.channel or "stable").install_root(file)
+
+    return keep
+
+
+def _key_keeper(home: Path) -> Callable[[str], None]:
+    def keep(text: str) -> None:
+        from edge.update.encryption import install_key
+
+        install_key(home, text)
 
     return keep
 

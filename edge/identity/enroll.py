@@ -37,6 +37,7 @@ def enroll(
     transport: EnrolTransport,
     *,
     install_root: Callable[[Path], None],
+    install_key: Callable[[str], None],
     replace: bool = False,
 ) -> tuple[Identity, bool]:
     """Makes a home a member of a fleet.
@@ -46,6 +47,7 @@ def enroll(
         told: What somebody was given for this device.
         transport: The road to `told.enroll_server`.
         install_root: Keeps a trusted root, as `TrustStore.install_root`; the same again changes nothing.
+        install_key: Keeps the key that opens encrypted models.
         replace: Whether a home that is enrolled already becomes another device.
 
     Returns:
@@ -61,6 +63,8 @@ def enroll(
     present = None if replace else store.read()
     if told.root_json:
         _install(told.root_json, install_root)
+    if told.fleet_key:
+        install_key(told.fleet_key)
     if present is not None:
         store.forget_pending_key()
         return present, False

@@ -44,6 +44,7 @@ class EnrolmentFile:
         device_id: The name that the code gives, empty for any.
         channel: The update channel, empty for the device's own choice.
         root_json: Trusted root of the fleet's releases, empty for none yet.
+        fleet_key: What opens encrypted models, as `edge.update.encryption.install_key` takes it; empty for none.
         format: 1.
     """
 
@@ -54,4 +55,5 @@ class EnrolmentFile:
     device_id: str = ""
     channel: str = ""
     root_json: str = ""
+    fleet_key: str = field(default="", repr=False)
     format: int = 1

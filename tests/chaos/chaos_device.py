@@ -82,7 +82,7 @@ class ChaosDevice:
         self._outbox.release_all()
         self._slots = Slots(self.home)
         self._slots.count_start()
-        self._telemetry = Telemetry()
+        self._telemetry = Telemetry(run=f"{self._random.getrandbits(32):08x}")
         self._link = self._make_link(plan.targets[(life + len(name) + ord(name[-1])) % len(plan.targets)])
         self._stop_producing = threading.Event()
         self._producer = threading.Thread(target=self._produce, daemon=True)
@@ -121,8 +121,8 @@ class ChaosDevice:
             home=self.home,
             device_id=self._name,
             channel="stable",
-            check_in_s=5.0,
-            update_interval_s=20.0,
+            check_in_s=10.0,
+            update_interval_s=60.0,
             call_timeout_s=8.0,
             backoff_base_s=0.5,
             backoff_cap_s=8.0,

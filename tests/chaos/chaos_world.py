@@ -169,7 +169,7 @@ class ServerLife(_Life):
 
     def line(self) -> list[str]:
         where = ("--listen", self.target, "--enroll-listen", self.enrol_target, "--ca", self._authority)
-        return [*EDGELOOP, *map(str, ("serve", "--store", self._root, *where, "--no-http", "--check-in-s", 5))]
+        return [*EDGELOOP, *map(str, ("serve", "--store", self._root, *where, "--no-http", "--check-in-s", 10))]
 
     def start(self) -> None:
         super().start()

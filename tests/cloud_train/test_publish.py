@@ -37,6 +37,7 @@ def test_a_refused_bundle_makes_no_store(store: Path, tmp_path: Path, make_bundl
     assert not store.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", [False, True], ids=["the first bundle", "an update"])
 def test_killed_at_any_durable_write_clients_find_old_or_new_and_the_same_command_finishes(
     store: Path, tmp_path: Path, make_bundle: Callable[..., Path], update: bool

@@ -67,6 +67,7 @@ def check(store: Path, samples: list[Sample], journal: dict[str, int]) -> None:
     assert list((store / "partial").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_killed_at_every_durable_write_of_a_push(tmp_path: Path) -> None:
     store, journal = tmp_path / "store", {}
     samples = [make_picture_sample(number, side=40) for number in range(40)]
@@ -82,6 +83,7 @@ def test_killed_at_every_durable_write_of_a_push(tmp_path: Path) -> None:
     check(store, samples, journal)
 
 
+@pytest.mark.slow
 def test_killed_at_seeded_random_moments(tmp_path: Path) -> None:
     store, journal, rng = tmp_path / "store", {}, random.Random(1)
     samples = [make_picture_sample(number, side=60) for number in range(120)]

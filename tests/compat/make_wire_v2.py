@@ -1,4 +1,4 @@
-"""Writes tests/compat/wire_v2.json: the messages of the fleet, as bytes in hex, as the first edgeloop with them sent them.
+"""Writes tests/compat/wire_v2.json: the messages of the fleet, as bytes in hex, as first sent.
 
 Run once; never again: the file stands for devices and servers out there.
 """

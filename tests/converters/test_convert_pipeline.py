@@ -99,6 +99,7 @@ def test_the_proof_is_what_the_engine_measures(bundle, job):
         assert 100 * sum(right) / len(right) == pytest.approx(score, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_another_process_with_other_threads_and_hash_seed_makes_the_same_bundle(bundle, job, tmp_path):
     environment = {**os.environ, "PYTHONHASHSEED": "4711", "OMP_NUM_THREADS": "2"}
     arguments = [sys.executable, str(HERE / "conversion_jobs.py"), str(tmp_path / "out"), str(tmp_path / "pictures")]

@@ -92,6 +92,18 @@ def no_root(file: Path) -> None:
     raise AssertionError("there is no root")
 
 
+def no_key(text: str) -> None:
+    raise AssertionError("there is no fleet key")
+
+
+def test_the_key_of_encrypted_models_comes_with_the_enrolment_file(tmp_path: Path) -> None:
+    kept: list[str] = []
+    told = dataclasses.replace(TOLD, fleet_key="ab" * 32)
+    assert "abab" not in repr(told)
+    enroll.enroll(tmp_path, told, Office(), install_root=no_root, install_key=kept.append)
+    assert kept == ["ab" * 32]
+
+
 def test_an_identity_comes_back_as_it_was_written(tmp_path: Path, identity: Identity) -> None:
     store = IdentityStore(tmp_path)
     assert store.read() is None
@@ -104,26 +116,26 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_key(tmp_path: Path) -> N
     office.answers_lost = 2
     for _ in range(2):
         with pytest.raises(RoadError):
-            enroll.enroll(tmp_path, TOLD, office, install_root=no_root)
+            enroll.enroll(tmp_path, TOLD, office, install_root=no_root, install_key=no_key)
         assert IdentityStore(tmp_path).read() is None
-    made, is_new = enroll.enroll(tmp_path, TOLD, office, install_root=no_root)
+    made, is_new = enroll.enroll(tmp_path, TOLD, office, install_root=no_root, install_key=no_key)
     assert (made.device_id, is_new) == ("given", True)
     assert len(office.requests) == 3
     assert len(set(office.requests)) == 1
     assert made.authority_pem == CERTIFICATE.format("ours") + CERTIFICATE.format("new")
-    assert enroll.enroll(tmp_path, TOLD, office, install_root=no_root) == (made, False)
+    assert enroll.enroll(tmp_path, TOLD, office, install_root=no_root, install_key=no_key) == (made, False)
     assert len(office.requests) == 3
 
 
 def test_replacing_makes_another_key_and_a_refusal_leaves_the_old_one(tmp_path: Path) -> None:
     office = Office()
-    first, _ = enroll.enroll(tmp_path, TOLD, office, install_root=no_root)
+    first, _ = enroll.enroll(tmp_path, TOLD, office, install_root=no_root, install_key=no_key)
     office.refusal = "this enrolment code is not good"
     with pytest.raises(RefusedError):
-        enroll.enroll(tmp_path, TOLD, office, install_root=no_root, replace=True)
+        enroll.enroll(tmp_path, TOLD, office, install_root=no_root, install_key=no_key, replace=True)
     assert IdentityStore(tmp_path).read() == first
     office.refusal = ""
-    second, is_new = enroll.enroll(tmp_path, TOLD, office, install_root=no_root, replace=True)
+    second, is_new = enroll.enroll(tmp_path, TOLD, office, install_root=no_root, install_key=no_key, replace=True)
     assert is_new
     assert second.key_pem != first.key_pem
 
@@ -136,7 +148,9 @@ def test_a_home_that_trusts_other_releases_is_not_enrolled(tmp_path: Path) -> No
         raise UsageError("this device already trusts another root")
 
     with pytest.raises(UsageError):
-        enroll.enroll(tmp_path, dataclasses.replace(TOLD, root_json="{}"), office, install_root=another)
+        enroll.enroll(
+            tmp_path, dataclasses.replace(TOLD, root_json="{}"), office, install_root=another, install_key=no_key
+        )
     assert office.requests == []
     assert IdentityStore(tmp_path).read() is None
 

@@ -44,6 +44,7 @@ def is_whole(fleet: EnrolledFleet, home: Path) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_an_enrolment_killed_at_every_durable_write_goes_on_with_the_same_command(
     fleet: EnrolledFleet, tmp_path: Path
 ) -> None:
@@ -65,6 +66,7 @@ def test_an_enrolment_killed_at_every_durable_write_goes_on_with_the_same_comman
     assert states.count(True) == 1
 
 
+@pytest.mark.slow
 def test_a_renewal_killed_at_every_durable_write_leaves_an_identity_that_is_let_in(
     fleet: EnrolledFleet, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from sample_values import make_sample
 
 from edge import durable
@@ -147,6 +148,7 @@ def test_a_kill_at_every_durable_write_of_a_full_outbox_leaves_each_call_done_or
         outbox.close()
 
 
+@pytest.mark.slow
 def test_a_kill_at_every_statement_of_the_migration_leaves_version_1_or_2(tmp_path: Path) -> None:
     shutil.copy(V1, tmp_path / "whole.sqlite")
     outbox = SqliteOutbox(tmp_path / "whole.sqlite")

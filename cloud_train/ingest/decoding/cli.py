@@ -39,7 +39,7 @@ def worker(store: Path, once: bool) -> None:
 @click.option("--list", "as_list", is_flag=True, help="Show what is in quarantine, newest first.")
 @click.option("--release", metavar="DIGEST", help="Take a sample out: you have looked at it.")
 @click.option("--who", help="Your name, for the audit.  [default: that of your account]")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1))
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="Most samples shown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def quarantine(store: Path, as_list: bool, release: str | None, who: str | None, limit: int, as_json: bool) -> None:
     """Samples whose pictures could not be decoded: kept, and shown to nobody."""

@@ -16,6 +16,7 @@ from edge.sync.types import CONFIDENCE_BINS
 
 OLD, NEW, OLDER = (hashlib.sha256(name.encode()).hexdigest() for name in ("old", "new", "older"))
 RINGS = (1.0, 10.0, 50.0, 100.0)
+NEW_SHARE = 0.1
 _ERRORS = ("camera:0 gives no frames", "the outbox is full", "the server cannot be reached: connection refused")
 _BATCH = 2000
 
@@ -41,8 +42,8 @@ def fill_fleet(database: Database, *, devices: int, with_hours: int, hours: int,
     names = [device_name(number) for number in range(devices)]
     database.write(RELEASES, [_release(digest, version, now) for version, digest in enumerate((OLDER, OLD, NEW), 1)])
     database.write(ROLLOUTS, [_rollout(now)])
-    _write(database, MEMBERS, [_member(name, number, now) for number, name in enumerate(names)])
-    _write(database, DEVICES, [_device(name, rng, now) for name in names])
+    _write(database, MEMBERS, [member_row(name, number, now) for number, name in enumerate(names)])
+    _write(database, DEVICES, [device_row(name, rng, now) for name in names])
     every = max(1, devices // max(1, with_hours))
     rows = [row for name in names[::every] for row in _hours(name, rng, hours, int(now // 3600))]
     _write(database, BUNDLE_HOURS, rows)
@@ -82,7 +83,8 @@ def _rollout(now: float) -> dict[str, Any]:
     return {**fields, "kind": "rollout", "state": "running", "plan": jsonvalue.to_json(plan)}
 
 
-def _member(name: str, number: int, now: float) -> dict[str, Any]:
+def member_row(name: str, number: int, now: float) -> dict[str, Any]:
+    """What people decided about the device of a number."""
     return {
         "device_id": name,
         "labels": {"store": str(number % 200), "kind": "shelf" if number % 3 else "till"},
@@ -95,7 +97,8 @@ def _member(name: str, number: int, now: float) -> dict[str, Any]:
     }
 
 
-def _device(name: str, rng: random.Random, now: float) -> dict[str, Any]:
+def device_row(name: str, rng: random.Random, now: float) -> dict[str, Any]:
+    """A last check-in of a device."""
     digest, version = rng.choices(((OLD, 2), (NEW, 3), (OLDER, 1), ("", 0)), (86, 10, 3, 1))[0]
     is_silent = rng.random() < 0.03
     return {
@@ -120,32 +123,36 @@ def _device(name: str, rng: random.Random, now: float) -> dict[str, Any]:
 
 
 def _hours(name: str, rng: random.Random, hours: int, last: int) -> list[dict[str, Any]]:
-    rows = []
-    for back in range(hours):
-        frames = rng.randrange(20, 400)
-        accepted, confirmed, failed = int(frames * 0.86), int(frames * 0.09), int(rng.random() < 0.05)
-        rows.append(
-            {
-                "device_id": name,
-                "bundle_digest": NEW if back < 6 and hash_share(name) < 0.1 else OLD,
-                "hour": last - back,
-                "run": "00000001",
-                "frames": frames,
-                "accepted": accepted,
-                "confirmed": confirmed,
-                "unknown": frames - accepted - confirmed,
-                "failed": failed,
-                "kept": confirmed,
-                "confidence": [frames // CONFIDENCE_BINS] * CONFIDENCE_BINS,
-                "classes": {"red": frames // 2, "blue": frames - frames // 2},
-                "latency_p50_ms": 30.0,
-                "latency_p90_ms": rng.uniform(40, 60),
-                "latency_p99_ms": 90.0,
-                "outbox_depth": 3,
-                "unclean_starts": 0,
-            }
-        )
-    return rows
+    moved = hash_share(name) < NEW_SHARE
+    return [
+        hour_row(name, last - back, NEW if back < 6 and moved else OLD, rng.randrange(20, 400), rng)
+        for back in range(hours)
+    ]
+
+
+def hour_row(name: str, hour: int, bundle_digest: str, frames: int, rng: random.Random) -> dict[str, Any]:
+    """What a device did in an hour; the new bundle names other classes than the old one."""
+    accepted, confirmed = int(frames * 0.86), int(frames * 0.09)
+    red = frames // (4 if bundle_digest == NEW else 2)
+    return {
+        "device_id": name,
+        "bundle_digest": bundle_digest,
+        "hour": hour,
+        "run": "00000001",
+        "frames": frames,
+        "accepted": accepted,
+        "confirmed": confirmed,
+        "unknown": frames - accepted - confirmed,
+        "failed": int(rng.random() < 0.05),
+        "kept": confirmed,
+        "confidence": [frames // CONFIDENCE_BINS] * CONFIDENCE_BINS,
+        "classes": {"red": red, "blue": frames - red},
+        "latency_p50_ms": 30.0,
+        "latency_p90_ms": rng.uniform(40, 60),
+        "latency_p99_ms": 90.0,
+        "outbox_depth": 3,
+        "unclean_starts": 0,
+    }
 
 
 def hash_share(name: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from cloud_train.store.people import SqlPeopleStore
 from edge.kiosk.server import listening_socket
 
 KEY = b"k" * 32
+# Never used, for nothing here speaks TLS: httpx would read the certificates of the system for every client.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass

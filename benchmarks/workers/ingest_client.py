@@ -20,7 +20,8 @@ from edge.sync.types import Receipt, ReceiptStatus, SampleOffer
 if TYPE_CHECKING:
     import grpc
 
-WINDOW = 16
+WINDOW = 32
+"""Samples under way, as many as the server takes of one stream."""
 
 
 def stream(target: str, keys: Path, waiting: list[Sample]) -> Iterator[float]:

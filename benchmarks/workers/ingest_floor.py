@@ -1,4 +1,4 @@
-"""The floor of an ingest server: raw TLS over TCP, no checks, the same store, the same groups."""
+"""The floor of an ingest server: raw TLS over TCP, no checks, the same store, groups by the same rule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from cloud_train.store.layout import StoreLayout
 from cloud_train.store.sql import open_meta_store
 from cloud_train.types import SampleRecord
 
-GROUP = 8
+GROUP, MAX_GROUP, WAIT_S = 8, 32, 0.02
+"""As `edgeloop serve` by default: so many go at once, at most so many together, fewer after so long."""
 
 
 def run(store: Path, key: Path, certificate: Path) -> None:
@@ -32,7 +33,7 @@ def run(store: Path, key: Path, certificate: Path) -> None:
         while True:
             plain, _ = listener.accept()
             with context.wrap_socket(plain, server_side=True) as road:
-                arrived: queue.Queue[tuple[str, bytes] | None] = queue.Queue(2 * GROUP)
+                arrived: queue.Queue[tuple[str, bytes] | None] = queue.Queue(MAX_GROUP)
                 reader = threading.Thread(target=_read, args=(road, arrived), daemon=True)
                 reader.start()
                 while group := _group(arrived):
@@ -53,14 +54,20 @@ def _read(road: ssl.SSLSocket, arrived: queue.Queue[tuple[str, bytes] | None]) -
 
 
 def _group(arrived: queue.Queue[tuple[str, bytes] | None]) -> list[tuple[str, bytes]]:
-    group = []
-    while len(group) < GROUP:
+    """What has come while the last group was written; else the first that come, soon. Empty at the end."""
+    group: list[tuple[str, bytes]] = []
+    due = 0.0
+    while len(group) < MAX_GROUP:
         try:
-            item = arrived.get(timeout=0.02 if group else None)
+            wait_s = max(0.0, due - time.monotonic()) if 0 < len(group) < GROUP else 0.0
+            item = arrived.get(block=not group or wait_s > 0, timeout=wait_s if group else None)
         except queue.Empty:
             break
         if item is None:
+            if group:
+                arrived.put(None)
             break
+        due = due or time.monotonic() + WAIT_S
         group.append(item)
     return group
 

@@ -22,6 +22,9 @@ from edge.errors import EdgeloopError
 from edge.kiosk.asked import JSON_TYPE, first_mistake
 from edge.kiosk.refusals import RequestError
 
+_NOTED = (403, 404, 422)
+"""Refusals of somebody who is known, or asks for nonsense; wrong tokens are noted where they are counted."""
+
 
 def add_console(app: FastAPI, parts: ConsoleParts) -> None:
     """Adds API, pages, errors and the guard to an application that may have routes of its own.
@@ -40,6 +43,9 @@ def add_console(app: FastAPI, parts: ConsoleParts) -> None:
 
 def _add_errors(app: FastAPI, parts: ConsoleParts) -> None:
     def reply(request: Request, refusal: RequestError) -> Response:
+        if refusal.status in _NOTED:
+            who = f"peer:{request.client.host if request.client else 'unknown'}"
+            parts.note(who, "api.refused", "call", status=str(refusal.status), reason=refusal.message)
         if is_for_programs(request.url.path):
             return Response(refusal.body(), refusal.status, refusal.headers, JSON_TYPE)
         shown: dict[str, Any] = {"error_status": refusal.status, "message": refusal.message}

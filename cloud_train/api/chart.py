@@ -14,6 +14,7 @@ WIDTH, HEIGHT = 960, 180
 _KINDS = ("accepted", "confirmed", "unknown", "failed")
 _LEFT, _BOTTOM, _TOP = 56, 22, 8
 _LABELS = 6
+_HALF_A_TICK = 42  # of the text below a bar, which would stick out at the edge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +87,8 @@ def hour_chart(hours: Iterable[DeviceHour], *, last: int, num_hours: int) -> Cha
         if first <= hour <= last and any(counts[hour].values())
     )
     every = max(1, num_hours // _LABELS)
-    ticks = tuple(
-        (_LEFT + (hour - first + 0.5) * step, _clock(hour)) for hour in range(first, last + 1) if hour % every == 0
-    )
+    places = ((_LEFT + (hour - first + 0.5) * step, hour) for hour in range(first, last + 1) if hour % every == 0)
+    ticks = tuple((place, _clock(hour)) for place, hour in places if _HALF_A_TICK <= place <= WIDTH - _HALF_A_TICK)
     lines = tuple((_y(share * top, top), f"{share * top:,.0f}") for share in (0.0, 0.5, 1.0)) if bars else ()
     return Chart(bars=bars, ticks=ticks, lines=lines, total=sum(sum(count.values()) for count in counts.values()))
 

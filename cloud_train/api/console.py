@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from cloud_train.api.count_desk import CountDesk
+from cloud_train.api.drift_desk import DriftDesk, FindExpected
 from cloud_train.api.parts import ConsoleParts, silent_after_s
 from cloud_train.api.rollout_desk import RolloutDesk
 from cloud_train.fleet.people import People
@@ -34,6 +36,8 @@ def console_parts(
     sign_ins_per_minute: int = 10,
     people: People | None = None,
     watch: WatchParts | None = None,
+    find_expected: FindExpected = lambda channel, bundle_digest: None,
+    note: Callable[..., None] = lambda who, action, subject, **detail: None,
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> ConsoleParts:
@@ -51,6 +55,8 @@ def console_parts(
         people: The server's own, so that wrong tokens are counted together; None for another.
         watch: What the server's watch over rollouts works with; None for the same of this database,
             without keys.
+        find_expected: What the proof of a bundle says, by channel and digest.
+        note: Takes what was refused, for the audit.
         clock: Seconds since the epoch, UTC.
         monotonic: Seconds that never go back.
     """
@@ -62,8 +68,12 @@ def console_parts(
         silent_s=silent_after_s(check_in_s),
     )
     behind = ThreadPoolExecutor(1, thread_name_prefix="edgeloop-console")
+    devices = DeviceList(database, silent_after_s=watched.silent_s)
+    counts = CountDesk(devices, in_background=behind.submit)
     return ConsoleParts(
-        devices=DeviceList(database, silent_after_s=watched.silent_s),
+        devices=devices,
+        counts=counts,
+        drift=DriftDesk(devices, counts, watched.hours, find_expected, channel=channel, in_background=behind.submit),
         fleet=SqlFleetStore(database),
         people=people or People(SqlPeopleStore(database), SqlAuditLog(database)),
         audit=AuditList(database),
@@ -74,6 +84,7 @@ def console_parts(
         channel=channel,
         per_minute=per_minute,
         sign_ins_per_minute=sign_ins_per_minute,
+        note=note,
         clock=clock,
         monotonic=monotonic,
     )

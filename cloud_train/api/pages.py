@@ -23,7 +23,7 @@ from cloud_train.api.asked import (
 )
 from cloud_train.api.callers import SignedIn, authenticated, check_form, cookie_name, own_path, page_person, require
 from cloud_train.api.chart import hour_chart
-from cloud_train.api.counts import fleet_counts
+from cloud_train.api.drift_desk import drift_sides
 from cloud_train.api.parts import ConsoleParts
 from cloud_train.api.rendering import page, path_part
 from cloud_train.api.routes import HOURS
@@ -101,10 +101,19 @@ def _add_overview(router: APIRouter, parts: ConsoleParts, signed_in: Any) -> Non
     @router.get("/")
     def overview(who: SignedIn = signed_in) -> Response:
         now = parts.clock()
-        counts = fleet_counts(parts.devices.groups(now=now))
-        names = parts.devices.bundle_names([count.bundle_digest for count in counts.bundles[:MOST_BUNDLES]])
+        counts = parts.counts.fleet(now=now)
+        names = parts.devices.bundle_names([one.bundle_digest for one in counts.value.bundles[:MOST_BUNDLES]])
+        drift = parts.drift.reports_so_far(now=now)
         rollouts = parts.rollouts.newest(limit=5)
-        shown = {"counts": counts, "names": names, "rollouts": rollouts, "most_bundles": MOST_BUNDLES}
+        shown = {
+            "counts": counts.value,
+            "counted_at": counts.at,
+            "names": names,
+            "rollouts": rollouts,
+            "most_bundles": MOST_BUNDLES,
+            "drift": drift,
+            "sides": drift_sides,
+        }
         return page("overview.html", who=who, now=now, here="fleet", **shown)
 
 
@@ -122,9 +131,17 @@ def _add_devices(router: APIRouter, parts: ConsoleParts, signed_in: Any) -> None
         now = parts.clock()
         wanted = device_filter(text, label, bundle, _health(health))
         found = parts.devices.page(wanted, sort=sort, after=read_after(after, sort), now=now)
+        total = parts.counts.total(wanted, now=now)
         names = parts.devices.bundle_names([row.bundle_digest for row in found.rows if row.bundle_digest])
         asked = {"text": text, "label": label, "bundle": bundle, "health": health, "sort": sort.value}
-        shown = {"found": found, "names": names, "asked": asked, "next": write_after(found.next), "healths": Health}
+        shown = {
+            "found": found,
+            "total": total,
+            "names": names,
+            "asked": asked,
+            "next": write_after(found.next),
+            "healths": Health,
+        }
         return page("devices.html", who=who, now=now, here="devices", sort=sort, after=after, **shown)
 
     @router.get("/devices/{device_id}")

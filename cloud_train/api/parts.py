@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cloud_train.api.count_desk import CountDesk
+    from cloud_train.api.drift_desk import DriftDesk
     from cloud_train.api.rollout_desk import RolloutDesk
     from cloud_train.fleet.people import People
     from cloud_train.store.audit_list import AuditList
@@ -24,6 +26,8 @@ class ConsoleParts:
 
     Attributes:
         devices: Reads devices.
+        counts: Counts all of them.
+        drift: Looks at what they see.
         fleet: Changes what people decided about them.
         people: Who may come in, and whose token is whose.
         audit: Reads what was done.
@@ -34,11 +38,14 @@ class ConsoleParts:
         channel: The update channel of devices that have none of their own.
         per_minute: Requests that change something, a minute and address; of others ten times as many.
         sign_ins_per_minute: Of these, those that sign somebody in.
+        note: Takes what was refused, for the audit: who, action, subject, more.
         clock: Seconds since the epoch, UTC.
         monotonic: Seconds that never go back.
     """
 
     devices: DeviceList
+    counts: CountDesk
+    drift: DriftDesk
     fleet: FleetStore
     people: People
     audit: AuditList
@@ -49,6 +56,7 @@ class ConsoleParts:
     channel: str = "stable"
     per_minute: int = 300
     sign_ins_per_minute: int = 10
+    note: Callable[..., None] = lambda who, action, subject, **detail: None
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
 

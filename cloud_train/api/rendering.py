@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -12,12 +10,12 @@ from urllib.parse import quote, urlencode
 import jinja2
 from fastapi import Response
 
-import edge
 from cloud_train.api.asked import shown, write_labels
 from cloud_train.api.callers import SignedIn
+from cloud_train.api.moments import age, when
+from cloud_train.api.snippets import bundle, device_link, labels, mark, moment
 
 TEMPLATES = Path(__file__).parent / "templates"
-_UNITS = ((86_400.0, "day"), (3600.0, "hour"), (60.0, "minute"))
 
 
 @functools.cache
@@ -33,8 +31,6 @@ def environment() -> jinja2.Environment:
     )
     made.filters.update(
         when=when,
-        iso=iso,
-        ago=ago,
         number=number,
         size=size,
         path=path_part,
@@ -42,7 +38,7 @@ def environment() -> jinja2.Environment:
         label_lines=write_labels,
         few=shown,
     )
-    made.globals.update(software=edge.__version__)
+    made.globals.update(age=age, moment=moment, mark=mark, bundle=bundle, labels=labels, device_link=device_link)
     return made
 
 
@@ -58,28 +54,6 @@ def page(name: str, *, who: SignedIn | None, now: float, status: int = 200, **va
     """
     text = environment().get_template(name).render(who=who, now=now, **values)
     return Response(text, status, media_type="text/html; charset=utf-8")
-
-
-def when(at: float) -> str:
-    """A moment, as people read it."""
-    return _moment(at).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def iso(at: float) -> str:
-    """A moment, as `<time datetime>` has it."""
-    return _moment(at).isoformat(timespec="seconds")
-
-
-def ago(at: float, now: float) -> str:
-    """How long ago a moment was, in the largest unit that fits."""
-    seconds = now - at
-    if seconds < -60:
-        return "in the future"
-    for length, name in _UNITS:
-        if seconds >= length:
-            count = int(seconds // length)
-            return f"{count} {name}{'' if count == 1 else 's'} ago"
-    return "just now"
 
 
 def number(value: float) -> str:
@@ -105,13 +79,3 @@ def query(values: dict[str, str], **changes: str) -> str:
     """The part of an address from the question mark on; what is empty is left out."""
     asked = {name: value for name, value in {**values, **changes}.items() if value}
     return f"?{urlencode(asked)}" if asked else ""
-
-
-def _moment(at: float) -> datetime.datetime:
-    try:
-        return datetime.datetime.fromtimestamp(at, datetime.UTC)
-    except (OverflowError, ValueError, OSError):
-        return datetime.datetime.fromtimestamp(0, datetime.UTC)
-
-
-Render = Callable[..., Response]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cloud_train.api.kept import Aged, Kept
 from cloud_train.api.rollout_figures import Difference, Figure, differences_of, figures_of
+from cloud_train.errors import RolloutError
 from cloud_train.fleet.ab_report import AbReport, ab_report
 from cloud_train.fleet.acts import Act, act
 from cloud_train.fleet.assign import BUCKETS, bucket
@@ -148,7 +149,7 @@ class RolloutDesk:
     def _gather(self, rollout_id: int, now: float) -> _Counted:
         rollout = self._parts.rollouts.rollout(rollout_id)
         if rollout is None:
-            raise UnknownRolloutError(rollout_id)
+            raise RolloutError(f"there is no rollout {rollout_id}")
         findings = look(rollout, self._parts, now=now)
         devices = (*findings.sides.new, *findings.sides.old)
         compares = rollout.kind is RolloutKind.AB

@@ -19,7 +19,7 @@ from cloud_train.api.asked import (
     write_after,
 )
 from cloud_train.api.callers import bearer
-from cloud_train.api.counts import fleet_counts
+from cloud_train.api.drift_desk import drift_sides
 from cloud_train.api.parts import ConsoleParts
 from cloud_train.api.schemas import (
     ActResponse,
@@ -31,6 +31,9 @@ from cloud_train.api.schemas import (
     DevicesResponse,
     DeviceStatusModel,
     DifferenceModel,
+    DriftModel,
+    DriftResponse,
+    DriftSideModel,
     FigureModel,
     HoldRequest,
     HourModel,
@@ -46,6 +49,7 @@ from cloud_train.api.schemas import (
     RolloutsResponse,
 )
 from cloud_train.fleet.acts import Act
+from cloud_train.fleet.drift_report import DriftReport
 from cloud_train.fleet_types import Member, Person, Role, Rollout
 from cloud_train.store.device_rows import PAGE_SIZE, Health, Sort
 from cloud_train.store.rows import fields_of
@@ -83,9 +87,11 @@ def _add_device_reads(router: APIRouter, parts: ConsoleParts, viewer: Any) -> No
     ) -> DevicesResponse:
         """A page of devices."""
         wanted = device_filter(text, label, bundle, health)
-        page = parts.devices.page(wanted, sort=sort, after=read_after(after, sort), now=parts.clock(), size=size)
+        now = parts.clock()
+        page = parts.devices.page(wanted, sort=sort, after=read_after(after, sort), now=now, size=size)
+        total = parts.counts.total(wanted, now=now)
         rows = [DeviceModel(**fields_of(row)) for row in page.rows]
-        return DevicesResponse(devices=rows, total=page.total, next=write_after(page.next))
+        return DevicesResponse(devices=rows, total=total.value, counted_at=total.at, next=write_after(page.next))
 
     @router.get("/devices/{device_id}", dependencies=[viewer])
     def device(device_id: DeviceId) -> DeviceResponse:
@@ -171,13 +177,21 @@ def _add_rest(router: APIRouter, parts: ConsoleParts, viewer: Any) -> None:  # n
     @router.get("/overview", dependencies=[viewer])
     def overview() -> OverviewResponse:
         """Every device, counted."""
-        counts = fleet_counts(parts.devices.groups(now=parts.clock()))
+        aged = parts.counts.fleet(now=parts.clock())
+        counts = aged.value
         return OverviewResponse(
             devices=counts.devices,
             health=dict(counts.health),
             bundles={count.bundle_digest: count.devices for count in counts.bundles},
             outbox_pending=counts.outbox_pending,
+            counted_at=aged.at,
         )
+
+    @router.get("/drift", dependencies=[viewer])
+    def drift() -> DriftResponse:
+        """How far the field has moved from what the bundles that most devices run expect."""
+        aged = parts.drift.reports(now=parts.clock())
+        return DriftResponse(bundles=[_drift(report) for report in aged.value], counted_at=aged.at)
 
     @router.get("/audit", dependencies=[viewer])
     def audit(
@@ -194,6 +208,17 @@ def _add_rest(router: APIRouter, parts: ConsoleParts, viewer: Any) -> None:  # n
     def me(person: Person = viewer) -> PersonResponse:
         """Who the token belongs to."""
         return PersonResponse(name=person.name, role=person.role)
+
+
+def _drift(report: DriftReport) -> DriftModel:
+    sides = [DriftSideModel(by=side.by, **fields_of(side.drift)) for side in drift_sides(report)]
+    return DriftModel(
+        bundle_digest=report.bundle_digest,
+        devices=report.devices,
+        hours=report.hours,
+        against=report.against,
+        sides=sides,
+    )
 
 
 def _member(member: Member) -> MemberResponse:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from cloud_train.fleet.acts import Act
+from cloud_train.fleet.drift import DriftMark
 from cloud_train.fleet.names import MAX_LABELS
 from cloud_train.fleet_types import Role, RolloutKind, RolloutState
 from cloud_train.store.device_rows import Health
@@ -68,6 +69,7 @@ class DevicesResponse(Told):
 
     devices: list[DeviceModel]
     total: int = Field(description="Devices on all pages.")
+    counted_at: float = Field(description="When these were counted, seconds since the epoch, UTC.")
     next: str = Field(description="Give it as `after` for the next page; empty on the last.")
 
 
@@ -229,6 +231,36 @@ class OverviewResponse(Told):
     health: dict[Health, int]
     bundles: dict[str, int] = Field(description="Digest to devices that run it; the empty one for those that run none.")
     outbox_pending: int
+    counted_at: float = Field(description="When it was counted, seconds since the epoch, UTC.")
+
+
+class DriftSideModel(BaseModel):
+    """Drift by one thing."""
+
+    by: str = Field(description="`classes` or `confidence`.")
+    mark: DriftMark
+    score: float = Field(description="Population stability index less its chance part.")
+    raw: float = Field(description="The index itself.")
+    chance: float = Field(description="What chance makes of it, at the 95 % point.")
+    frames: int
+    largest: str = Field(description="What moved most; empty for nothing.")
+
+
+class DriftModel(BaseModel):
+    """Drift of one bundle."""
+
+    bundle_digest: str
+    devices: int = Field(description="Devices that were looked at.")
+    hours: int = Field(description="Over so many last hours.")
+    against: str = Field(description="What the field is held against; empty when there is nothing yet.")
+    sides: list[DriftSideModel]
+
+
+class DriftResponse(Told):
+    """Drift of the bundles that most devices run, most first."""
+
+    bundles: list[DriftModel]
+    counted_at: float = Field(description="When it was gathered, seconds since the epoch, UTC.")
 
 
 class PersonResponse(Told):

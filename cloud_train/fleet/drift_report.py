@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cloud_train.fleet.drift import Drift, confidence_drift, drift_of
@@ -44,6 +44,7 @@ def drift_report(
     *,
     now: float,
     recent_hours: int = RECENT_HOURS,
+    device_ids: Sequence[str] | None = None,
 ) -> DriftReport:
     """Holds the last hours of a bundle against what it expects.
 
@@ -53,11 +54,12 @@ def drift_report(
         find_expected: What its proof says.
         now: Seconds since the epoch, UTC.
         recent_hours: Over how many hours.
+        device_ids: Of these devices alone; of all, for None.
     """
     present = int(now // _HOUR_S)
     since = present - recent_hours + 1
-    seen = hours.histograms(bundle_digest, since=since, until=present)
-    expected = find_expected() or _first_week(bundle_digest, hours, before=since)
+    seen = hours.histograms(bundle_digest, since=since, until=present, device_ids=device_ids)
+    expected = find_expected() or _first_week(bundle_digest, hours, before=since, device_ids=device_ids)
     if expected is None:
         return DriftReport(bundle_digest=bundle_digest, devices=seen.devices, hours=recent_hours)
     alike = max(1.0, seen.frames / max(1, seen.devices) / _INDEPENDENT)
@@ -89,12 +91,15 @@ def drift_lines(report: DriftReport) -> list[str]:
     return lines
 
 
-def _first_week(bundle_digest: str, hours: HourStore, *, before: int) -> Expected | None:
+def _first_week(
+    bundle_digest: str, hours: HourStore, *, before: int, device_ids: Sequence[str] | None
+) -> Expected | None:
     """What the bundle saw in its first week, of what lies before the hours that are judged."""
     first = hours.first_hour(bundle_digest)
     if first is None or before - first < RECENT_HOURS:
         return None
-    seen = hours.histograms(bundle_digest, since=first, until=min(first + _WEEK_HOURS, before) - 1)
+    until = min(first + _WEEK_HOURS, before) - 1
+    seen = hours.histograms(bundle_digest, since=first, until=until, device_ids=device_ids)
     if not seen.frames:
         return None
     return Expected(

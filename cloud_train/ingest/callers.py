@@ -14,6 +14,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 RECHECK_S = 2.0
+_known_as: ContextVar[str] = ContextVar("known_as", default="")
+"""Of the call that runs: as whom its caller is known, also when it is refused."""
 _logger = logging.getLogger(__name__)
 
 
@@ -59,6 +62,11 @@ class Caller:
         """
         if self.device_id and device_id != self.device_id:
             raise ForbiddenError(f"device {self.device_id!r} speaks for {device_id!r}", hint="use your own name")
+
+
+def who_calls(context: Context) -> str:
+    """As the audit names the caller of the call that runs: by the name of its certificate, or by its address."""
+    return _known_as.get() or f"peer:{context.peer()}"
 
 
 class Gate:
@@ -114,6 +122,7 @@ class CertificateGate(Gate):
         speaker = await self._in_thread(self._fleet.speaker, fingerprint)
         if speaker is None:
             raise UnknownCallerError("this certificate speaks for no device of the fleet", hint="enrol the device")
+        _known_as.set(f"device:{speaker.device_id}")
         if speaker.is_shut_out:
             raise _shut_out(speaker.device_id)
         if speaker.not_after <= self._clock():  # a connection may outlast the certificate that opened it

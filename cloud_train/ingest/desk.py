@@ -14,7 +14,7 @@ import grpc
 from cloud_train.errors import ForbiddenError, UnknownCallerError, UnknownSampleError
 from cloud_train.fleet.check_in import CheckInParts
 from cloud_train.fleet.enrolment import Enrolments
-from cloud_train.ingest.callers import Context, Gate
+from cloud_train.ingest.callers import Context, Gate, who_calls
 from cloud_train.ingest.door import RETRY_AFTER_KEY, Door, StoppingError
 from cloud_train.ingest.journal import Journal
 from cloud_train.ingest.metrics import IngestMetrics
@@ -70,8 +70,11 @@ class Desk:
 
 
 @asynccontextmanager
-async def mapped(context: Context) -> AsyncIterator[None]:
-    """Turns our errors into status codes that the device reads as road or refusal; gRPC logs all others."""
+async def mapped(context: Context, journal: Journal) -> AsyncIterator[None]:
+    """Turns our errors into status codes that the device reads as road or refusal; gRPC logs all others.
+
+    What a caller did wrong is noted, under the name that the connection's certificate carries.
+    """
     try:
         yield
     except FileNotFoundError as cause:
@@ -80,6 +83,8 @@ async def mapped(context: Context) -> AsyncIterator[None]:
         code = _code(error)
         if isinstance(error, StorageError):
             _logger.error("%s", error)
+        elif not isinstance(error, StoppingError):
+            journal.note(who_calls(context), "call.refused", "call", reason=str(error))
         retry_s = getattr(error, "retry_after_s", None)
         await context.abort(code, str(error), ((RETRY_AFTER_KEY, str(int(retry_s * 1000))),) if retry_s else ())
 

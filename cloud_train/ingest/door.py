@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 import grpc
 
 from cloud_train.ingest.callers import Caller, Context
+from cloud_train.ingest.journal import Journal
 from cloud_train.ingest.metrics import IngestMetrics
-from edge.errors import RoadError
+from edge.errors import FormatError, RoadError
 
 RETRY_AFTER_KEY = "retry-after-ms"
 """Trailing metadata of a failed call: milliseconds that the server asks to wait."""
@@ -101,15 +102,20 @@ class Door:
                 del self._uploads[who]
 
 
+_UNREADABLE = "this is no message of that call"
+
+
 class DoorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Puts the door in front of every call but those that ask after the server's health.
 
     Args:
         door: Who comes in.
+        journal: Where it is noted that a message could not be read.
     """
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, journal: Journal) -> None:
         self._door = door
+        self._journal = journal
 
     async def intercept_service(
         self,
@@ -123,7 +129,7 @@ class DoorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if (refusal := self._door.refusal()) is not None:
             return self._turned_away(*refusal)
         handler = await continuation(handler_call_details)
-        return None if handler is None else _counted(handler, method.rpartition("/")[2], self._door)
+        return None if handler is None else _counted(handler, method.rpartition("/")[2], self._door, self._journal)
 
     def _turned_away(self, code: grpc.StatusCode, text: str, reason: str) -> Handler:
         self._door.metrics.shed.labels(reason).inc()
@@ -135,8 +141,12 @@ class DoorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         return grpc.stream_stream_rpc_method_handler(turn_away)
 
 
-def _counted(handler: Handler, name: str, door: Door) -> Handler:
-    """The same handler, counted while it runs and when it has ended."""
+class _Unreadable:
+    """In the place of a message that is none."""
+
+
+def _counted(handler: Handler, name: str, door: Door, journal: Journal) -> Handler:
+    """The same handler, counted while it runs and when it has ended; messages that are none never reach it."""
     run = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     running, metrics = door.metrics.open_calls.labels(name), door.metrics
 
@@ -149,10 +159,16 @@ def _counted(handler: Handler, name: str, door: Door) -> Handler:
                 code = context.code()
                 metrics.calls.labels(name, getattr(code, "name", None) or "OK").inc()
 
+    async def refuse(context: Context) -> None:
+        journal.note(f"peer:{context.peer()}", "call.refused", "call", reason=_UNREADABLE)
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _UNREADABLE)
+
     if inspect.isasyncgenfunction(run):
 
         async def generate(request: Any, context: Context) -> AsyncIterator[Any]:  # noqa: ANN401
             with counted(context):
+                if isinstance(request, _Unreadable):
+                    await refuse(context)
                 async for answer in run(request, context):
                     yield answer
 
@@ -160,7 +176,9 @@ def _counted(handler: Handler, name: str, door: Door) -> Handler:
 
     async def answer(request: Any, context: Context) -> Any:  # noqa: ANN401
         with counted(context):
-            return await run(request, context)
+            if isinstance(request, _Unreadable):
+                await refuse(context)
+            return await run(_readable(request) if handler.request_streaming else request, context)
 
     return _like(handler, answer)
 
@@ -172,4 +190,25 @@ def _like(handler: Handler, run: Callable[..., Any]) -> Handler:
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[bool(handler.request_streaming), bool(handler.response_streaming)]
-    return make(run, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer)
+    read = _careful(handler.request_deserializer)
+    return make(run, request_deserializer=read, response_serializer=handler.response_serializer)
+
+
+def _careful(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """GRPC answers UNKNOWN to what it cannot read, and tells the name of a class of ours."""
+    from google.protobuf.message import DecodeError
+
+    def careful(data: bytes) -> Any:  # noqa: ANN401
+        try:
+            return read(data)
+        except DecodeError:
+            return _Unreadable()
+
+    return careful
+
+
+async def _readable(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for message in messages:
+        if isinstance(message, _Unreadable):
+            raise FormatError(_UNREADABLE)
+        yield message

@@ -21,7 +21,7 @@ class FleetServicer(stubs.FleetServicer):
     async def Enroll(self, request: wire.EnrollRequest, context: Context) -> wire.EnrollResponse:  # noqa: N802
         """A code for a certificate; the only call that needs none."""
         desk = self._desk
-        async with mapped(context):
+        async with mapped(context, self._desk.journal):
             code, device_id, csr_pem = convert.enroll_request_from_message(request)
             enrolments, peer, now = _required(desk.enrolments), context.peer(), desk.clock()
             enrolment = await desk.in_thread(
@@ -32,7 +32,7 @@ class FleetServicer(stubs.FleetServicer):
     async def Renew(self, request: wire.RenewRequest, context: Context) -> wire.EnrollResponse:  # noqa: N802
         """The next certificate under the same name."""
         desk = self._desk
-        async with mapped(context):
+        async with mapped(context, self._desk.journal):
             caller = await desk.gate.admit(context)
             csr_pem, now = convert.renew_request_from_message(request), desk.clock()
             enrolments = _required(desk.enrolments)
@@ -42,7 +42,7 @@ class FleetServicer(stubs.FleetServicer):
     async def CheckIn(self, request: wire.CheckInRequest, context: Context) -> wire.CheckInResponse:  # noqa: N802
         """One device, now."""
         desk = self._desk
-        async with mapped(context):
+        async with mapped(context, self._desk.journal):
             caller = await desk.gate.admit(context)
             status = convert.check_in_request_from_message(request)
             caller.must_be(status.device_id)

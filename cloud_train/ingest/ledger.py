@@ -41,16 +41,16 @@ class Ledger:
         self._steady = steady
         self._jitter = jitter
 
-    def own(self, caller: Caller, offer: SampleOffer) -> None:
+    def own(self, caller: Caller, device_id: str) -> None:
         """Checks that a caller speaks for itself; who does not is written down.
 
         Raises:
             ForbiddenError: The sample is another device's.
         """
         try:
-            caller.must_be(offer.metadata.device_id)
+            caller.must_be(device_id)
         except ForbiddenError:
-            self._journal.note(caller.who, "sample.forbidden", f"device:{offer.metadata.device_id}")
+            self._journal.note(caller.who, "sample.forbidden", f"device:{device_id}")
             raise
 
     def offer(self, caller: Caller, offers: tuple[SampleOffer, ...]) -> None:

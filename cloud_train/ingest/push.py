@@ -51,7 +51,7 @@ async def put(offer: SampleOffer, data: bytes, parts: PushParts, *, caller: Call
         RoadError: The device shall try again later.
         StorageError: The disk is full or failing.
     """
-    parts.ledger.own(caller, offer)
+    parts.ledger.own(caller, offer.metadata.device_id)
     fault = size_fault(offer, max_bytes=parts.limits.max_payload_bytes) or length_fault(len(data), offer)
     begun = parts.ledger.begin(caller, offer)
     await parts.room.take(len(data))

@@ -157,7 +157,7 @@ class PushStream:
         """The offer of a first piece, if the caller may send that now."""
         if piece.offer is None:
             raise PayloadRefusedError("its first piece carries no offer")
-        self._parts.ledger.own(self._caller, piece.offer)
+        self._parts.ledger.own(self._caller, piece.offer.metadata.device_id)
         self._begun = self._parts.ledger.begin(self._caller, piece.offer)
         if fault := size_fault(piece.offer, max_bytes=self._parts.limits.max_payload_bytes):
             raise PayloadRefusedError(fault)

@@ -29,11 +29,11 @@ class SamplesServicer(stubs.SamplesServicer):
     async def Offer(self, request: wire.OfferRequest, context: Context) -> wire.OfferResponse:  # noqa: N802
         """Asks before it sends."""
         desk = self._desk
-        async with mapped(context):
+        async with mapped(context, self._desk.journal):
             caller = await desk.gate.admit(context)
             offers = convert.offer_request_from_message(request)
             for offer in offers:
-                desk.pushes.ledger.own(caller, offer)
+                desk.pushes.ledger.own(caller, offer.metadata.device_id)
             desk.pushes.ledger.offer(caller, offers)
             reply = await desk.in_thread(
                 lambda: handlers.answer_offer(
@@ -47,7 +47,7 @@ class SamplesServicer(stubs.SamplesServicer):
     ) -> None:
         """Payloads up, receipts down."""
         desk = self._desk
-        async with mapped(context):
+        async with mapped(context, self._desk.journal):
             caller = await desk.gate.admit(context)
             with desk.door.upload(caller):
                 pushing = push(_pieces(request_iterator), desk.pushes, caller=caller)
@@ -58,7 +58,7 @@ class SamplesServicer(stubs.SamplesServicer):
     async def Put(self, request: wire.PutRequest, context: Context) -> wire.PushReceipt:  # noqa: N802
         """One small sample whole."""
         desk = self._desk
-        async with mapped(context):
+        async with mapped(context, self._desk.journal):
             caller = await desk.gate.admit(context)
             offer, data = convert.put_request_from_message(request)
             with desk.door.upload(caller):
@@ -67,10 +67,14 @@ class SamplesServicer(stubs.SamplesServicer):
     async def Annotate(self, request: wire.AnnotateRequest, context: Context) -> wire.AnnotateResponse:  # noqa: N802
         """A person's answer."""
         desk = self._desk
-        async with mapped(context):
+        async with mapped(context, self._desk.journal):
             caller = await desk.gate.admit(context)
             digest, feedback = convert.annotate_request_from_message(request)
-            await desk.in_thread(partial(record_feedback, desk.meta, digest, feedback, through=caller.who))
+            sample = await desk.in_thread(desk.meta.sample, digest)
+            if sample is not None:
+                desk.pushes.ledger.own(caller, sample.metadata.device_id)
+            record = partial(record_feedback, desk.meta, digest, feedback, through=caller.who, now=desk.clock())
+            await desk.in_thread(record)
             return convert.annotate_response_to_message()
 
 

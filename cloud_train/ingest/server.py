@@ -182,6 +182,7 @@ async def _http(desk: Desk, store: Store, watch: WatchParts) -> AsyncIterator[in
     from cloud_train.api.app import add_console
     from cloud_train.api.console import console_parts
     from cloud_train.api.session_key import session_key
+    from cloud_train.fleet.expected import expected_of
     from cloud_train.ingest.http import bound, build_http_app, serving_http
 
     settings = desk.settings
@@ -199,6 +200,8 @@ async def _http(desk: Desk, store: Store, watch: WatchParts) -> AsyncIterator[in
         hosts=desk.ports.hosts,
         is_tls=tls is not None,
         watch=watch,
+        note=desk.journal.note,
+        find_expected=lambda channel, bundle_digest: expected_of(store.published, channel, bundle_digest),
     )
     add_console(app, console)
     async with serving_http(app, listener, tls=tls):
@@ -238,7 +241,9 @@ def _listen(desk: Desk, servicer: health.HealthServicer, host: str, port: int) -
     from cloud_train.ingest.updates_servicer import UpdatesServicer
     from edge.wire.v1 import edgeloop_pb2_grpc as stubs
 
-    server = grpc.aio.server(options=_channel_options(desk.settings), interceptors=(DoorInterceptor(desk.door),))
+    server = grpc.aio.server(
+        options=_channel_options(desk.settings), interceptors=(DoorInterceptor(desk.door, desk.journal),)
+    )
     stubs.add_SamplesServicer_to_server(SamplesServicer(desk), server)
     stubs.add_FleetServicer_to_server(FleetServicer(desk), server)
     stubs.add_UpdatesServicer_to_server(UpdatesServicer(desk), server)

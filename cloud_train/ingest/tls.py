@@ -106,18 +106,26 @@ def port_credentials(certificates: Certificates, client_authorities: bytes | Non
     """
     import grpc
 
+    shown, lock = certificates.current(), threading.Lock()
+
     def configuration() -> grpc.ServerCertificateConfiguration:
-        shown = certificates.current()
         return grpc.ssl_server_certificate_configuration(
             [(shown.key_pem, shown.certificate_pem)], root_certificates=client_authorities
         )
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
-        try:
+        """None while nothing has changed: gRPC crashes when handshakes side by side each get a new one (#36693)."""
+        nonlocal shown
+        with lock:
+            try:
+                current = certificates.current()
+            except EdgeloopError as error:  # inside gRPC nobody would hear of it
+                _logger.error("the old certificate is shown on: %s", error)
+                return None
+            if current.certificate_pem == shown.certificate_pem:
+                return None
+            shown = current
             return configuration()
-        except EdgeloopError as error:  # inside gRPC nobody would hear of it
-            _logger.error("the old certificate is shown on: %s", error)
-            return None
 
     return grpc.dynamic_ssl_server_credentials(
         configuration(), fetch, require_client_authentication=client_authorities is not None

@@ -30,7 +30,7 @@ class UpdatesServicer(stubs.UpdatesServicer):
     ) -> AsyncIterator[wire.FetchChunk]:
         """A file from an offset to its end."""
         desk = self._desk
-        async with mapped(context):
+        async with mapped(context, self._desk.journal):
             caller = await desk.gate.admit(context)
             path, offset = convert.fetch_request_from_message(request)
             blocks = await desk.in_thread(

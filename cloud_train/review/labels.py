@@ -14,7 +14,9 @@ from edge.types import Feedback, FeedbackKind
 _MAX_TEXT = 512
 
 
-def record_feedback(meta: MetaStore, digest: str, feedback: Feedback, *, through: str = "") -> Label:
+def record_feedback(
+    meta: MetaStore, digest: str, feedback: Feedback, *, through: str = "", now: float | None = None
+) -> Label:
     """Appends a person's answer about a sample, and that to the audit; the same answer twice is recorded once.
 
     Args:
@@ -22,6 +24,7 @@ def record_feedback(meta: MetaStore, digest: str, feedback: Feedback, *, through
         digest: The sample.
         feedback: What was said.
         through: Who brought it, as the audit names callers; empty for the person themselves.
+        now: When it was brought, for the audit; None for the moment that the answer names.
 
     Raises:
         UnknownSampleError: The store holds no such sample.
@@ -30,7 +33,7 @@ def record_feedback(meta: MetaStore, digest: str, feedback: Feedback, *, through
     """
     _check(feedback)
     label = Label(digest=digest, kind=feedback.kind, label=feedback.label, who=feedback.who, at=feedback.at)
-    meta.add_label(label, through=through)
+    meta.add_label(label, through=through, now=now)
     return label
 
 

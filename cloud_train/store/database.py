@@ -64,6 +64,8 @@ class Database:
 
     def __init__(self, engine: Engine, *, name: str, path: Path | None = None) -> None:
         self.engine = engine
+        # Made once: an engine with options of its own costs as much as the whole of a small transaction.
+        self._engines = {writes: engine.execution_options(edgeloop_writes=writes) for writes in (False, True)}
         self.name = name
         self.path = path
 
@@ -108,7 +110,7 @@ class Database:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            with self.engine.execution_options(edgeloop_writes=writes).begin() as connection:
+            with self._engines[writes].begin() as connection:
                 if writes and alone:
                     self._lock(connection, _LOCK_WRITER)
                 yield connection

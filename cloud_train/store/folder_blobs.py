@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
+from cloud_train.store import file_group
 from cloud_train.store.digests import check_digests, is_digest
 from cloud_train.store.lock import exclusive
 from edge import durable
@@ -59,18 +60,15 @@ class FolderBlobStore:
         """See `BlobStore.put_many`."""
         check_digests(items)
         durable.make_folder(self._new)
-        missing = {digest: data for digest, data in items.items() if self._find(digest) is None}
+        missing = {digest: data for digest, data in items.items() if self._place(digest) is None}
         durable.reached("blob.put:before")
-        written: list[tuple[Path, Path]] = []
+        names = {digest: f"{self._new}/.{digest}.{os.getpid()}.{next(self._numbers)}.tmp" for digest in missing}
         try:
-            for digest, data in missing.items():
-                written.append((self._write(digest, data), self._new / digest))
+            self._write(missing, names)
             durable.reached("blob.put:written")
-            self._publish(written)
+            self._publish(names)
         except BaseException:
-            for temporary, _ in written:
-                with contextlib.suppress(OSError):
-                    temporary.unlink(missing_ok=True)
+            file_group.remove(names.values())
             raise
         self._settle(items.keys() - missing.keys())
         durable.reached("blob.put:after")
@@ -85,7 +83,7 @@ class FolderBlobStore:
 
     def has(self, digest: str) -> bool:
         """See `BlobStore.has`."""
-        return is_digest(digest) and self._find(digest) is not None
+        return is_digest(digest) and self._place(digest) is not None
 
     def read(self, digest: str) -> bytes:
         """See `BlobStore.read`."""
@@ -175,39 +173,34 @@ class FolderBlobStore:
             os.replace(source, target)
         return target
 
-    def _write(self, digest: str, data: bytes) -> Path:
-        temporary = self._new / f".{digest}.{os.getpid()}.{next(self._numbers)}.tmp"
-        try:
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            with os.fdopen(handle, "wb", buffering=0) as file:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[file.write(rest) :]
-                os.fsync(file.fileno())
-        except OSError as cause:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise durable.storage_error(self._new / digest, cause) from cause
-        return temporary
+    def _write(self, missing: Mapping[str, bytes], names: Mapping[str, str]) -> None:
+        digests = tuple(missing)
+        for start in range(0, len(digests), file_group.MAX_OPEN):
+            some = digests[start : start + file_group.MAX_OPEN]
+            file_group.write_group({names[digest]: missing[digest] for digest in some})
 
-    def _publish(self, written: list[tuple[Path, Path]]) -> None:
+    def _publish(self, names: Mapping[str, str]) -> None:
         try:
-            for temporary, target in written:
-                os.replace(temporary, target)
-            if written:
+            for digest, temporary in names.items():
+                os.replace(temporary, f"{self._new}/{digest}")
+            if names:
                 durable.fsync_folder(self._new)
         except OSError as cause:
             raise durable.storage_error(self._new, cause) from cause
 
     def _settle(self, digests: Iterable[str]) -> None:
         """Makes names durable that somebody else may have given a moment ago."""
-        for folder in sorted({found.parent for found in map(self._find, digests) if found is not None}):
+        for folder in sorted({found.parent for digest in digests if (found := self._find(digest)) is not None}):
             durable.fsync_folder(folder)
 
     def _find(self, digest: str) -> Path | None:
+        place = self._place(digest)
+        return None if place is None else Path(place)
+
+    def _place(self, digest: str) -> str | None:
         """The file of a blob. In this order: what leaves `new` is on its shelf before."""
-        for path in (self._new / digest, self._shelf(digest)):
-            if path.is_file():
+        for path in (f"{self._new}/{digest}", f"{self._folder}/{digest[:2]}/{digest}"):
+            if os.path.isfile(path):  # noqa: PTH113 - see file_group
                 return path
         return None
 

@@ -39,7 +39,7 @@ class MetaStore(Protocol):
         """Samples without any answer and not in quarantine, highest `metadata.value` first."""
         ...
 
-    def add_label(self, label: Label, *, through: str = "") -> None:
+    def add_label(self, label: Label, *, through: str = "", now: float | None = None) -> None:
         """Appends an answer and its audit in one transaction; answers are never changed.
 
         The very same answer twice is recorded once.
@@ -47,6 +47,7 @@ class MetaStore(Protocol):
         Args:
             label: The answer.
             through: Who brought it, as the audit names callers; empty for the person themselves.
+            now: When it was brought, for the audit; None for the moment that the answer names.
 
         Raises:
             UnknownSampleError: No such sample.

@@ -110,7 +110,7 @@ class SqlMetaStore:
         )
         return tuple(sample_record(row) for row in rows)
 
-    def add_label(self, label: Label, *, through: str = "") -> None:
+    def add_label(self, label: Label, *, through: str = "", now: float | None = None) -> None:
         """See `MetaStore.add_label`."""
         from sqlalchemy.exc import IntegrityError
 
@@ -122,7 +122,7 @@ class SqlMetaStore:
             with self.database.connect(writes=True) as connection:
                 insert = insert_statement(connection, LABELS, [row]).returning(LABELS.c.id)
                 if connection.execute(insert, [row]).scalars().all():
-                    insert_rows(connection, AUDIT, [fields_of(_answered(label, through))])
+                    insert_rows(connection, AUDIT, [fields_of(_answered(label, through, now))])
         except StorageError as error:
             if isinstance(error.__cause__, IntegrityError):
                 raise UnknownSampleError(
@@ -192,14 +192,15 @@ def _stored_row(record: SampleRecord) -> dict[str, Any]:
     }
 
 
-def _answered(label: Label, through: str) -> AuditEntry:
-    detail = {"kind": label.kind.value, "label": label.label}
+def _answered(label: Label, through: str, now: float | None) -> AuditEntry:
+    """What a device brings is under the device's name: whose answer it is, and of when, it merely says."""
+    said = {"kind": label.kind.value, "label": label.label}
     return AuditEntry(
-        at=label.at,
-        who=f"person:{label.who}",
+        at=label.at if now is None else now,
+        who=through or f"person:{label.who}",
         action="label.added",
         subject=f"sample:{label.digest}",
-        detail={**detail, "through": through} if through else detail,
+        detail={**said, "answered_by": label.who} if through else said,
     )
 
 

@@ -123,7 +123,7 @@ def push_receipt_to_message(value: Receipt) -> wire.PushReceipt:
     from edge.wire.v1 import edgeloop_pb2 as wire
 
     limits.check_digest(value.digest, "receipt.digest")
-    reason = limits.shortened(value.reason)
+    reason = limits.shortened(value.reason) if value.reason else ""
     return wire.PushReceipt(digest=value.digest, status=value.status.value, reason=reason)
 
 

@@ -52,6 +52,7 @@ LAST_MOMENT = 253_402_300_799.0
 """The end of the year 9999 in seconds since the epoch."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _RUN = re.compile(r"[0-9a-f]{8}")
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
@@ -69,7 +70,7 @@ def check_text(value: str, where: str, *, empty: bool = False, at_most: int = MA
         raise FormatError(f"{where}: must not be empty")
     if len(value) > at_most:
         raise FormatError(f"{where}: {len(value)} characters, at most {at_most} are allowed")
-    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if "\x00" in value or not (value.isascii() or _SURROGATE.search(value) is None):
         raise FormatError(f"{where}: holds a character that cannot be sent")
 
 

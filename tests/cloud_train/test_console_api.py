@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from console_server import KEY, Clock, add_people, make_app, serving, small_store
+from console_server import KEY, NO_TLS, Clock, add_people, make_app, serving, small_store
 
 from benchmarks.fleet_store import NEW, OLD, OLDER, device_name, fill_fleet
 from cloud_train.api.session import COOKIE, LASTS_S, make_cookie, read_cookie
@@ -34,7 +34,7 @@ class Console:
 
     def program(self, role: Role | None) -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.tokens[role]}"} if role else {}
-        return httpx.Client(base_url=self.address, headers=headers, trust_env=False)
+        return httpx.Client(base_url=self.address, headers=headers, trust_env=False, verify=NO_TLS)
 
     @contextmanager
     def person(self, role: Role) -> Iterator[httpx.Client]:
@@ -67,6 +67,7 @@ def form_token(client: httpx.Client) -> str:
 DEVICE = f"/api/v1/devices/{device_name(3)}"
 READS = [
     "/api/v1/overview",
+    "/api/v1/drift",
     "/api/v1/devices",
     DEVICE,
     "/api/v1/rollouts",
@@ -170,7 +171,9 @@ def test_a_rollout_is_moved(tmp_path: Path) -> None:
         tokens = add_people(database, now=clock.now)
         headers = {"Authorization": f"Bearer {tokens[Role.OPERATOR]}"}
         with serving(make_app(database, clock=clock)) as address:
-            client = httpx.Client(base_url=f"{address}/api/v1/rollouts", headers=headers, trust_env=False)
+            client = httpx.Client(
+                base_url=f"{address}/api/v1/rollouts", headers=headers, trust_env=False, verify=NO_TLS
+            )
             states = []
             for act in ("pause", "resume", "advance", "halt", "halt", "rollback", "advance"):
                 reply = client.post(f"/1/{act}", json={"reason": f"because {act}"})
@@ -398,7 +401,7 @@ def test_the_cookie_is_kept_from_scripts_and_sites(console: Console) -> None:
 
 def test_over_tls_the_cookie_is_kept_to_it(console: Console) -> None:
     app = make_app(console.database, is_tls=True)
-    with serving(app) as address, httpx.Client(base_url=address, trust_env=False) as client:
+    with serving(app) as address, httpx.Client(base_url=address, trust_env=False, verify=NO_TLS) as client:
         reply = client.post("/sign-in", data={"token": console.tokens[Role.VIEWER]})
     assert reply.headers["set-cookie"].startswith("__Host-edgeloop_session=")
     assert "Secure" in reply.headers["set-cookie"]
@@ -526,14 +529,14 @@ def test_too_many_wrong_tokens_and_requests_are_slowed_down(tmp_path: Path) -> N
     with small_store(tmp_path) as database:
         tokens = add_people(database, now=0.0)
         strict = make_app(database, per_minute=60, sign_ins_per_minute=10)
-        with serving(strict) as address, httpx.Client(base_url=address, trust_env=False) as client:
+        with serving(strict) as address, httpx.Client(base_url=address, trust_env=False, verify=NO_TLS) as client:
             tried = [client.post("/sign-in", data={"token": f"wrong{number}"}) for number in range(15)]
             assert {reply.status_code for reply in tried} == {401, 429}
             assert int(tried[-1].headers["retry-after"]) >= 1
             assert client.get("/sign-in").status_code == 200
         with serving(make_app(database, per_minute=60)) as address:
             headers = {"Authorization": f"Bearer {tokens[Role.ADMIN]}"}
-            with httpx.Client(base_url=address, headers=headers, trust_env=False) as client:
+            with httpx.Client(base_url=address, headers=headers, trust_env=False, verify=NO_TLS) as client:
                 replies = [client.post("/api/v1/rollouts/9/halt", json={}) for _ in range(15)]
                 assert [reply.status_code for reply in replies].count(404) >= 10
                 assert replies[-1].status_code == 429
@@ -546,7 +549,7 @@ def test_a_database_that_is_away_is_said_without_its_insides(tmp_path: Path) -> 
             with database.connect(writes=True) as connection:
                 connection.exec_driver_sql("ALTER TABLE devices RENAME TO gone")
             headers = {"Authorization": f"Bearer {tokens[Role.VIEWER]}"}
-            reply = httpx.get(f"{address}/api/v1/devices", headers=headers, trust_env=False)
+            reply = httpx.get(f"{address}/api/v1/devices", headers=headers, trust_env=False, verify=NO_TLS)
             assert reply.status_code == 503
             assert "gone" not in reply.text
             assert "SELECT" not in reply.text

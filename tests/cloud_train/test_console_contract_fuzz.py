@@ -77,7 +77,15 @@ def test_every_route_is_described(console: tuple[str, str]) -> None:
     document = requests.get(f"{console[0]}/api/v1/openapi.json", timeout=10).json()
     paths = {path: set(methods) for path, methods in document["paths"].items()}
     devices, rollouts = "/api/v1/devices", "/api/v1/rollouts"
-    gets = {"/api/v1/overview", "/api/v1/audit", "/api/v1/me", devices, f"{devices}/{{device_id}}", rollouts}
+    gets = {
+        "/api/v1/overview",
+        "/api/v1/drift",
+        "/api/v1/audit",
+        "/api/v1/me",
+        devices,
+        f"{devices}/{{device_id}}",
+        rollouts,
+    }
     acts = ("pin", "hold", "labels", "revoke", "readmit")
     assert paths == {
         **{key: {"get"} for key in sorted(gets | {f"{rollouts}/{{rollout_id}}"})},

@@ -8,7 +8,8 @@ import pytest
 
 from cloud_train.api.asked import read_after, write_after
 from cloud_train.api.chart import HEIGHT, WIDTH, hour_chart
-from cloud_train.api.rendering import ago, environment, size, when
+from cloud_train.api.moments import ago, when
+from cloud_train.api.rendering import environment, size
 from cloud_train.api.session_key import session_key
 from cloud_train.store.device_rows import After, DeviceHour, Sort
 from edge.errors import UsageError

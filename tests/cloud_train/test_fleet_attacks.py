@@ -22,8 +22,6 @@ from edge.identity import request
 from edge.wire.v1 import edgeloop_pb2 as wire
 from edge.wire.v1 import edgeloop_pb2_grpc as stubs
 
-CALLS = "ingest/desk.py, mapped(): every refusal of a call passes there"
-API = "api/app.py, _add_errors(): every refusal of the API passes there"
 CORE = "gRPC ends it before anything of ours runs"
 TLS = "TLS ends it before anything of ours runs"
 HARMLESS = "nothing is wrong with it"
@@ -66,7 +64,6 @@ TABLE = (
         status="INVALID_ARGUMENT",
         words="chunk.offset: 18446744073709551615 is not between",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(item="truncated chunks", play=sample.truncated_stream, status="OK", unheard=HARMLESS),
     Attack(
@@ -97,7 +94,6 @@ TABLE = (
         status="INVALID_ARGUMENT",
         words="is not a SHA-256 in hex",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="a lying size",
@@ -119,7 +115,6 @@ TABLE = (
         status="INVALID_ARGUMENT",
         words="size_bytes: 4294967296 is not between 1 and",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="a lying size",
@@ -127,7 +122,6 @@ TABLE = (
         status="INVALID_ARGUMENT",
         words="size_bytes: 18446744073709551615 is not between 1 and",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="no picture",
@@ -170,7 +164,6 @@ TABLE = (
         status="INVALID_ARGUMENT",
         words="offers: 257 is not between 0 and 256",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="absurd numbers",
@@ -178,7 +171,6 @@ TABLE = (
         status="INVALID_ARGUMENT",
         words="confidence: nan is not between 0 and 1",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="absurd numbers",
@@ -186,7 +178,6 @@ TABLE = (
         status="INVALID_ARGUMENT",
         words="value: inf is not between 0 and 1",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="absurd numbers",
@@ -194,7 +185,6 @@ TABLE = (
         status="INVALID_ARGUMENT",
         words="captured_at: 253402387199.0 is not between",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="absurd numbers",
@@ -202,7 +192,6 @@ TABLE = (
         status="INVALID_ARGUMENT",
         words="captured_at: -1.0 is not between",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="SQL injection in names",
@@ -210,7 +199,6 @@ TABLE = (
         status="INVALID_ARGUMENT",
         words="label: holds a character that cannot be sent",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="absurd numbers",
@@ -218,7 +206,6 @@ TABLE = (
         status="INVALID_ARGUMENT",
         words="label: 1000000 characters, at most 512 are allowed",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     *(
         Attack(
@@ -226,8 +213,6 @@ TABLE = (
             play=play,
             status="INVALID_ARGUMENT",
             audit="call.refused",
-            no_line_yet=CALLS,
-            taken="ingest/door.py, _like(): what cannot be read ends as UNKNOWN, with the name of a class of ours",
         )
         for play in (sample.text_that_is_not_utf8, sample.bytes_that_are_no_message)
     ),
@@ -237,7 +222,6 @@ TABLE = (
         status="INVALID_ARGUMENT",
         words="status.rejected: 65 is not between 0 and 64",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="an oversized check-in",
@@ -283,7 +267,6 @@ TABLE = (
         status="PERMISSION_DENIED",
         words="speaks for 'victim' (use your own name)",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="another device's identity",
@@ -291,8 +274,6 @@ TABLE = (
         status="PERMISSION_DENIED",
         words="speaks for 'victim'",
         audit="sample.forbidden",
-        no_line_yet="ingest/samples_servicer.py, Annotate(): after must_be()",
-        taken="ingest/samples_servicer.py, Annotate(): does not ask whose sample it is",
     ),
     Attack(
         item="another device's identity",
@@ -300,7 +281,6 @@ TABLE = (
         status="FAILED_PRECONDITION",
         words="no sample eeee",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(item="no certificate", play=identity.no_certificate, status="UNAVAILABLE", unheard=TLS),
     Attack(
@@ -309,7 +289,6 @@ TABLE = (
         status="UNAUTHENTICATED",
         words="this call needs the certificate of a device",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="a wrong token",
@@ -317,7 +296,6 @@ TABLE = (
         status="UNAUTHENTICATED",
         words="this call needs the certificate of a device",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="a forged certificate",
@@ -335,7 +313,6 @@ TABLE = (
         status="UNAUTHENTICATED",
         words="this certificate speaks for no device of the fleet",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     *(
         Attack(
@@ -344,7 +321,6 @@ TABLE = (
             status="PERMISSION_DENIED",
             words="was revoked (ask the fleet's keeper)",
             audit="call.refused",
-            no_line_yet=CALLS,
         )
         for play in (
             identity.revoked_device_checks_in,
@@ -359,7 +335,6 @@ TABLE = (
         status="PERMISSION_DENIED",
         words="device 'mallory-",
         audit="call.refused",
-        no_line_yet=CALLS,
         may_leave=("blobs",),  # a file without a row, which nobody sees; see `arrivals._commit`
     ),
     *(
@@ -392,7 +367,6 @@ TABLE = (
         status="INVALID_ARGUMENT",
         words="csr_pem: is no certificate signing request",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     # Names that are more than names
     *(
@@ -402,7 +376,6 @@ TABLE = (
             status="INVALID_ARGUMENT",
             words="device_id: ",
             audit="call.refused",
-            no_line_yet=CALLS,
         )
         for item, play in (
             ("path injection in names", identity.name_that_climbs),
@@ -419,7 +392,6 @@ TABLE = (
             status="INVALID_ARGUMENT",
             words="is not a plain relative path",
             audit="call.refused",
-            no_line_yet=CALLS,
         )
         for name, path in (
             ("a_path_that_climbs", "../keys/root.pem"),
@@ -453,7 +425,6 @@ TABLE = (
         status="INVALID_ARGUMENT",
         words="offset: 18446744073709551615 is not between",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="SQL injection in names",
@@ -461,7 +432,6 @@ TABLE = (
         status="422",
         words="labels",
         audit="api.refused",
-        no_line_yet=API,
     ),
     Attack(
         item="path injection in names",
@@ -469,7 +439,6 @@ TABLE = (
         status="422",
         words="labels",
         audit="api.refused",
-        no_line_yet=API,
     ),
     Attack(
         item="SQL injection in names",
@@ -477,14 +446,12 @@ TABLE = (
         status="404",
         words="no device",
         audit="api.refused",
-        no_line_yet=API,
     ),
     Attack(
         item="path injection in names",
         play=identity.device_in_the_address_that_climbs,
         status="404",
         audit="api.refused",
-        no_line_yet=API,
     ),
     Attack(
         item="SQL injection in names",
@@ -522,7 +489,6 @@ TABLE = (
         status="403",
         words="viewer is viewer, this needs operator",
         audit="api.refused",
-        no_line_yet=API,
     ),
     Attack(
         item="a role that is not enough",
@@ -530,7 +496,6 @@ TABLE = (
         status="403",
         words="viewer is viewer, this needs admin",
         audit="api.refused",
-        no_line_yet=API,
     ),
     # Room and time
     Attack(item="a slow-loris client", play=flood.silent_connections, status="closed", unheard=CORE),
@@ -542,7 +507,6 @@ TABLE = (
         status="RESOURCE_EXHAUSTED",
         words="nothing came for 1 s",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="a slow-loris client",
@@ -550,7 +514,6 @@ TABLE = (
         status="ABORTED",
         words="the stream is older than 2.5 s",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
     Attack(
         item="a flood of streams",
@@ -558,7 +521,6 @@ TABLE = (
         status="RESOURCE_EXHAUSTED",
         words="too many uploads at a time",
         audit="call.refused",
-        no_line_yet=CALLS,
     ),
 )
 

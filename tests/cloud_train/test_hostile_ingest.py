@@ -272,7 +272,7 @@ def test_a_sample_of_another_device_is_forbidden_and_written_down(store: Path) -
         parts = {"quotas": quotas, "journal": journal, "metrics": make_metrics()}
         ledger = Ledger(**parts, steady=time.monotonic, jitter=lambda: 0.5)
         with pytest.raises(ForbiddenError, match="'kiosk-2' speaks for 'kiosk-1'"):
-            ledger.own(caller, offer_of(sample))
+            ledger.own(caller, sample.metadata.device_id)
         journal.close()
         (entry,) = opened.audit.newest(action="sample.forbidden")
     assert (entry.who, entry.subject) == ("device:kiosk-2", "device:kiosk-1")

@@ -58,6 +58,24 @@ def written(plan: DeployPlan, kind: DeployType, folder: Path) -> Path:
     return folder
 
 
+Deployed = Callable[[DeployPlan, DeployType], Path]
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    """The folder of a plan, written once for all tests that only read it."""
+    there: list[tuple[DeployPlan, DeployType, Path]] = []
+
+    def folder_of(plan: DeployPlan, kind: DeployType) -> Path:
+        for known, of_kind, folder in there:
+            if (known, of_kind) == (plan, kind):
+                return folder
+        there.append((plan, kind, written(plan, kind, tmp_path_factory.mktemp("deployed") / "out")))
+        return there[-1][2]
+
+    return folder_of
+
+
 def composed(plan: DeployPlan) -> dict:
     return yaml.safe_load(
         next(file.text for file in deploy_files(plan, DeployType.DOCKER) if file.name == "compose.yaml")
@@ -80,8 +98,10 @@ def run(*words: object, folder: Path | None = None) -> str:
 
 @each_plan
 @pytest.mark.parametrize("kind", DeployType)
-def test_secrets_are_in_files_of_their_own_and_nowhere_else(plan: DeployPlan, kind: DeployType, tmp_path: Path) -> None:
-    folder = written(plan, kind, tmp_path / "out")
+def test_secrets_are_in_files_of_their_own_and_nowhere_else(
+    plan: DeployPlan, kind: DeployType, deployed: Deployed
+) -> None:
+    folder = deployed(plan, kind)
     for file in deploy_files(plan, kind):
         path = folder / file.name
         mode = path.stat().st_mode & 0o777
@@ -127,8 +147,8 @@ def test_every_setting_that_is_written_is_one(plan: DeployPlan) -> None:
 
 
 @each_plan
-def test_the_store_is_found_where_its_secret_says(plan: DeployPlan, tmp_path: Path) -> None:
-    folder = written(plan, DeployType.DOCKER, tmp_path / "out")
+def test_the_store_is_found_where_its_secret_says(plan: DeployPlan, deployed: Deployed) -> None:
+    folder = deployed(plan, DeployType.DOCKER)
     location = read_location(folder / "secrets")
     wanted = "db.example.org" if plan.database else "@database/"
     assert wanted in str(location.database)
@@ -163,19 +183,25 @@ def test_the_commands_of_the_readme_are_commands(plan: DeployPlan, kind: DeployT
         assert {word for word in words if word.startswith("--")} <= options, words
 
 
-@each_plan
-def test_compose_is_taken_by_compose(plan: DeployPlan, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "plan",
+    [
+        pytest.param(plan, id=name, marks=[] if name in ("three servers", "all elsewhere") else pytest.mark.slow)
+        for name, plan in PLANS.items()
+    ],
+)
+def test_compose_is_taken_by_compose(plan: DeployPlan, deployed: Deployed) -> None:
     program = shutil.which("docker-compose")
     if program is None:
         pytest.skip("no docker-compose")
-    folder = written(plan, DeployType.DOCKER, tmp_path / "out")
+    folder = deployed(plan, DeployType.DOCKER)
     shown = yaml.safe_load(run(program, "config", folder=folder))
     assert shown["services"].keys() | {"admin"} == composed(plan)["services"].keys()
 
 
-def test_the_dockerfile_is_taken_by_docker_s_own_parser(tmp_path: Path) -> None:
+def test_the_dockerfile_is_taken_by_docker_s_own_parser(deployed: Deployed) -> None:
     parser = pytest.importorskip("dockerfile")
-    folder = written(PLAN, DeployType.DOCKER, tmp_path / "out")
+    folder = deployed(PLAN, DeployType.DOCKER)
     found = parser.parse_file(str(folder / "Dockerfile"))
     assert [one.cmd.upper() for one in found].count("FROM") == 2
     assert found[-1].value == ("serve",)
@@ -183,17 +209,17 @@ def test_the_dockerfile_is_taken_by_docker_s_own_parser(tmp_path: Path) -> None:
     assert users == ["10001:10001"]
 
 
-def test_hadolint_has_nothing_to_say(tmp_path: Path) -> None:
-    folder = written(PLAN, DeployType.DOCKER, tmp_path / "out")
+def test_hadolint_has_nothing_to_say(deployed: Deployed) -> None:
+    folder = deployed(PLAN, DeployType.DOCKER)
     assert run(tool("hadolint"), "--failure-threshold", "style", folder / "Dockerfile") == ""
 
 
 @each_plan
-def test_units_are_taken_by_systemd(plan: DeployPlan, tmp_path: Path) -> None:
+def test_units_are_taken_by_systemd(plan: DeployPlan, deployed: Deployed) -> None:
     program = tool("systemd-analyze")
     there = Path(sys.executable).parent / "edgeloop"  # systemd looks whether the program exists
     plan = plan if " " in str(plan.executable) else replace(plan, executable=there)
-    folder = written(plan, DeployType.SYSTEMD, tmp_path / "out")
+    folder = deployed(plan, DeployType.SYSTEMD)
     units = sorted(folder.glob("*.service")) + sorted(folder.glob("*.timer"))
     assert len(units) == 4
     done = subprocess.run([program, "verify", *map(str, units)], capture_output=True, text=True, check=False)
@@ -201,14 +227,15 @@ def test_units_are_taken_by_systemd(plan: DeployPlan, tmp_path: Path) -> None:
     assert [line for line in said if "is not executable" not in line] == []
 
 
-def test_units_are_shut_in(tmp_path: Path) -> None:
+def test_units_are_shut_in(deployed: Deployed) -> None:
     program = tool("systemd-analyze")
-    folder = written(PLAN, DeployType.SYSTEMD, tmp_path / "out")
-    for unit in folder.glob("*.service"):
+    units = sorted(deployed(PLAN, DeployType.SYSTEMD).glob("*.service"))
+    assert units
+    for unit in units:
         run(program, "security", "--offline=yes", "--threshold=20", unit)
 
 
-def test_a_worker_that_needs_no_road_has_none(tmp_path: Path) -> None:
+def test_a_worker_that_needs_no_road_has_none() -> None:
     def worker(plan: DeployPlan) -> str:
         return next(f.text for f in deploy_files(plan, DeployType.SYSTEMD) if f.name == "edgeloop-worker.service")
 

@@ -12,7 +12,8 @@ from cloud_train.fleet import members
 from cloud_train.fleet.authority import open_authority
 from cloud_train.fleet.members import By
 from cloud_train.fleet.people import People
-from cloud_train.ingest.server import ServerInfo, running_server
+from cloud_train.ingest.server import running_server
+from cloud_train.server_info import ServerInfo
 from cloud_train.store.audit import SqlAuditLog
 from cloud_train.store.database import open_database
 from cloud_train.store.layout import StoreLayout

@@ -6,6 +6,7 @@ import hashlib
 import io
 import random
 import time
+from functools import cache
 
 from edge.outbox.base import Sample, SampleMetadata
 from edge.types import KeepReason, Outcome
@@ -41,6 +42,7 @@ def metadata(device_id: str) -> SampleMetadata:
     )
 
 
+@cache
 def _jpeg() -> bytes:
     """A JPEG of noise, a little below the size."""
     from PIL import Image

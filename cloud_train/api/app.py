@@ -14,7 +14,7 @@ from cloud_train.api.guard import SAFE, Guard
 from cloud_train.api.openapi import add_description
 from cloud_train.api.pages import make_pages
 from cloud_train.api.parts import ConsoleParts
-from cloud_train.api.refusals import INTERNAL, refusal_of
+from cloud_train.api.refusals import INTERNAL, one_line, refusal_of
 from cloud_train.api.rendering import page
 from cloud_train.api.rollout_pages import make_rollout_pages
 from cloud_train.api.routes import make_api
@@ -60,7 +60,7 @@ def _add_errors(app: FastAPI, parts: ConsoleParts) -> None:
         return reply(request, refusal_of(error))
 
     def on_mistake(request: Request, error: RequestValidationError) -> Response:
-        return reply(request, RequestError(422, first_mistake(list(error.errors()))))
+        return reply(request, RequestError(422, one_line(first_mistake(list(error.errors())))))
 
     def on_http(request: Request, error: HTTPException) -> Response:
         return reply(request, _of_http(request, error))

@@ -129,7 +129,7 @@ def _claimed(parts: ConsoleParts, request: Request) -> tuple[Claim | None, Perso
     claim = read_cookie(request.cookies.get(cookie_name(parts), ""))
     if claim is None:
         return None, None
-    person = next((one for one in parts.people.all() if one.name == claim.name), None)
+    person = parts.people.find(claim.name)
     if person is None or not is_genuine(claim, person, key=parts.session_key, now=parts.clock()):
         return None, None
     return claim, person

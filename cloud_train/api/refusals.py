@@ -13,7 +13,13 @@ from edge.errors import EdgeloopError, FormatError, RefusedError, RoadError, Sto
 from edge.kiosk.refusals import RequestError, later
 
 INTERNAL = "something went wrong in the server; its log says what"
+_LONGEST_LINE = 300
 _BEARER = {"WWW-Authenticate": 'Bearer realm="edgeloop"'}
+
+
+def one_line(text: str) -> str:
+    """A message that repeats what a caller has sent, as one line of bounded length."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())[:_LONGEST_LINE]
 
 
 def refusal_of(error: EdgeloopError) -> RequestError:

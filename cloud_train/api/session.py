@@ -68,7 +68,7 @@ def read_cookie(cookie: str) -> Claim | None:
         name, ends_at, nonce = claim["name"], float(claim["ends_at"]), claim["nonce"]
     except (UnicodeError, binascii.Error, ValueError, KeyError, TypeError):
         return None
-    if not (isinstance(name, str) and isinstance(nonce, str) and math.isfinite(ends_at)):
+    if not (isinstance(name, str) and name.isprintable() and isinstance(nonce, str) and math.isfinite(ends_at)):
         return None
     return Claim(name=name, ends_at=ends_at, nonce=nonce, said=said, signature=signature)
 

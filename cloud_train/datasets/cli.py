@@ -31,7 +31,7 @@ def inspect(folder: Path, as_json: bool) -> None:
     """Say what is in FOLDER, one folder of pictures a class: counts, duplicates, conflicts, unusable files."""
     from cloud_train.datasets.duplicates import group_near_duplicates
     from cloud_train.datasets.inspect import inspect_folder
-    from cloud_train.datasets.progress import file_progress
+    from cloud_train.progress import file_progress
 
     with file_progress("inspecting", quiet=as_json) as progress:
         found = inspect_folder(folder, progress=progress)
@@ -53,8 +53,8 @@ def inspect(folder: Path, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def snapshot(folder: Path, store: Path, name: str, as_json: bool) -> None:
     """Freeze FOLDER: every picture hashed, kept and put into train, val or test for ever. The same command resumes."""
-    from cloud_train.datasets.progress import file_progress
     from cloud_train.datasets.snapshot import build_snapshot, save_snapshot
+    from cloud_train.progress import file_progress
     from cloud_train.store.opened import open_store
 
     opened = open_store(store)

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 def evaluate(bundle: Path, snapshot: Path, store: Path, split: str, artifact: str | None, as_json: bool) -> None:
     """Run BUNDLE, a folder, over one split of a snapshot, as a device would."""
-    from cloud_train.datasets.progress import file_progress
     from cloud_train.datasets.snapshot_file import load_snapshot
     from cloud_train.evaluation.evaluate import evaluate_bundle
+    from cloud_train.progress import file_progress
     from cloud_train.store.opened import open_store
     from cloud_train.types import Split
     from edge import jsonvalue

@@ -59,6 +59,10 @@ class People:
         """
         self._store.revoke(name, AuditEntry(at=by.now, who=by.who, action="people.revoked", subject=_subject(name)))
 
+    def find(self, name: str) -> Person | None:
+        """Who is called so, those whose tokens were revoked too."""
+        return self._store.by_name(name)
+
     def all(self) -> tuple[Person, ...]:
         """Everybody by name, those whose tokens were revoked too."""
         return self._store.all()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from cloud_train.ingest.server import ServerInfo
+    from cloud_train.server_info import ServerInfo
 
 _PATH = click.Path(path_type=Path)
 

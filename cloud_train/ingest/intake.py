@@ -12,7 +12,8 @@ import threading
 from pathlib import Path
 from typing import BinaryIO
 
-from cloud_train.ingest.picture import digest_of_file, picture_fault
+from cloud_train.ingest.picture import picture_fault
+from cloud_train.store.digests import digest_of_file
 from edge import durable
 from edge.errors import RoadError
 from edge.sync.types import SampleOffer

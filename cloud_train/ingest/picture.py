@@ -11,19 +11,9 @@ from typing import IO
 from cloud_train.ingest.jpeg_header import plain_jpeg_size
 from edge.sync.types import SampleOffer
 
-_BLOCK_BYTES = 1 << 20
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _MAX_PLAIN_PIXELS = 80_000_000
 """Above that the general reader has a word of its own to say."""
-
-
-def digest_of_file(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def picture_fault(path: Path, *, max_pixels: int) -> str:

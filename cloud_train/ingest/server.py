@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from cloud_train.errors import ServerError
 from cloud_train.ingest.drain import drain
 from cloud_train.ingest.opening import open_desk
 from cloud_train.ingest.ports import open_ports, require_safe
+from cloud_train.server_info import SERVER_FILE, ServerInfo
 from cloud_train.settings import ServeSettings, serve_settings
 from cloud_train.store.lock import exclusive
 from cloud_train.store.opened import open_store
@@ -34,35 +34,8 @@ if TYPE_CHECKING:
     from cloud_train.ingest.desk import Desk
     from cloud_train.store.opened import Store
 
-SERVER_FILE = "server.json"
 _NUM_WORKERS = 8
 _KIB, _MS = 1024, 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerInfo:
-    """Where a running server listens, as written to `server.json`.
-
-    Attributes:
-        host: Address.
-        port: Port.
-        pid: Process.
-        http_port: Port of health, metrics and pages; 0 for none.
-        enroll_port: Where devices enrol; 0 for nowhere.
-        tls: Whether TLS is spoken.
-    """
-
-    host: str
-    port: int
-    pid: int
-    http_port: int = 0
-    enroll_port: int = 0
-    tls: bool = False
-
-    @property
-    def target(self) -> str:
-        """`host:port`, as a transport wants it."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def serve(settings: ServeSettings, *, ready: Callable[[ServerInfo], None] | None = None) -> None:

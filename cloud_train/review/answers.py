@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from cloud_train.ingest.picture import digest_of_file
 from cloud_train.review.direct import AnswerRoad
+from cloud_train.store.digests import digest_of_file
 from cloud_train.types import ReviewTask, SampleRecord
 from edge.errors import UsageError
 from edge.types import Feedback, FeedbackKind

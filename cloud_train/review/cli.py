@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from cloud_train.ingest.server import ServerInfo
     from cloud_train.review.direct import AnswerRoad
+    from cloud_train.server_info import ServerInfo
     from cloud_train.store.meta import MetaStore
     from cloud_train.types import ReviewTask
     from edge.types import Feedback
@@ -147,7 +147,7 @@ def _transport(server: str | None, store: Path | None, tls_ca: Path | None) -> I
 
 
 def _server_of(store: Path | None) -> ServerInfo:
-    from cloud_train.ingest.server import SERVER_FILE, ServerInfo
+    from cloud_train.server_info import SERVER_FILE, ServerInfo
     from edge import jsonvalue
     from edge.errors import UsageError
 

@@ -51,7 +51,7 @@ def init(root: Path, database: str, objects: str) -> None:
 @JSON
 def check(root: Path, quick: bool, as_json: bool) -> None:
     """Look whether every sample and every snapshot has its pictures, as they were put. Exit code 1 when not."""
-    from cloud_train.datasets.progress import file_progress
+    from cloud_train.progress import file_progress
     from cloud_train.store.check import check_store
     from cloud_train.store.opened import open_store
     from edge import jsonvalue
@@ -73,7 +73,7 @@ def check(root: Path, quick: bool, as_json: bool) -> None:
 @JSON
 def backup(root: Path, target: Path, with_keys: bool, as_json: bool) -> None:
     """Save a store in one file while servers use it. After a kill the same command goes on."""
-    from cloud_train.datasets.progress import file_progress
+    from cloud_train.progress import file_progress
     from cloud_train.store.backup import back_up
     from cloud_train.store.opened import open_store
 
@@ -92,7 +92,7 @@ def restore(file: Path, root: Path) -> None:
 
     Where database and pictures shall lie is said before, with `edgeloop store init`.
     """
-    from cloud_train.datasets.progress import file_progress
+    from cloud_train.progress import file_progress
     from cloud_train.store.restore import restore as restore_backup
 
     with file_progress("restoring") as progress:

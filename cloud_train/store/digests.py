@@ -1,9 +1,11 @@
-"""What a name of bytes is."""
+"""What a name of bytes is, and how it is made."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from edge.errors import FormatError
 
@@ -24,3 +26,9 @@ def check_digests(digests: Iterable[str]) -> None:
     for digest in digests:
         if not is_digest(digest):
             raise FormatError(f"{digest!r} is not a SHA-256 in hex")
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -26,6 +26,10 @@ class PeopleStore(Protocol):
         """Who has a token; revoked ones too."""
         ...
 
+    def by_name(self, name: str) -> Person | None:
+        """Who is called so; revoked ones too."""
+        ...
+
     def all(self) -> tuple[Person, ...]:
         """Everybody by name, revoked ones too."""
         ...
@@ -67,6 +71,13 @@ class SqlPeopleStore:
         from cloud_train.store.tables import PEOPLE
 
         rows = self._database.read(PEOPLE.select().where(PEOPLE.c.token_hash == token_hash))
+        return _person(rows[0]) if rows else None
+
+    def by_name(self, name: str) -> Person | None:
+        """See `PeopleStore.by_name`."""
+        from cloud_train.store.tables import PEOPLE
+
+        rows = self._database.read(PEOPLE.select().where(PEOPLE.c.name == name))
         return _person(rows[0]) if rows else None
 
     def all(self) -> tuple[Person, ...]:

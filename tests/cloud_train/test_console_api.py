@@ -258,6 +258,7 @@ def test_a_bad_address_is_one_clear_line(console: Console, path: str) -> None:
         (f"{DEVICE}/hold", {"held": "yes"}),
         (f"{DEVICE}/hold", {"held": True, "more": 1}),
         (f"{DEVICE}/labels", {"labels": {"a": "x" * 81}}),
+        (f"{DEVICE}/labels", {"labels": {"a\nb\x1b": "x"}}),
         (f"{DEVICE}/labels", {"labels": {f"k{number}": "v" for number in range(33)}}),
         (f"{DEVICE}/revoke", {"reason": "x" * 501}),
         (f"{DEVICE}/revoke", {"reason": "two\nlines"}),

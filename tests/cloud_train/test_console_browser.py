@@ -149,7 +149,7 @@ def test_a_device_and_its_chart(browser: Browser, fleet: Fleet) -> None:
     browser.value("document.querySelector('textarea').value = ''")
     browser.write("store=99\nnew=yes")
     browser.click(".acts details[open] button")
-    browser.until("document.body.innerText.includes('new=yes') && document.readyState === 'complete'")
+    browser.until("document.body?.innerText.includes('new=yes') && document.readyState === 'complete'")
     row = fleet.database.read(MEMBERS.select().where(MEMBERS.c.device_id == "kiosk-00000"))[0]
     assert row["labels"] == {"store": "99", "new": "yes"}
 
@@ -220,4 +220,4 @@ def test_all_of_it_by_keyboard(browser: Browser, fleet: Fleet, tmp_path: Path) -
     assert reached[-1] == "Hold it", reached
     assert browser.value("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     browser.press("Enter", 13, "\r")
-    browser.until("document.body.innerText.includes('it stays on what it runs')")
+    browser.until("document.body?.innerText.includes('it stays on what it runs')")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 
-from cloud_train.datasets.inspect import Progress
+FilesDone: TypeAlias = Callable[[int, int], None]
+"""Takes files done and files in all."""
 
 
 @contextmanager
-def file_progress(what: str, *, quiet: bool = False) -> Iterator[Progress]:
+def file_progress(what: str, *, quiet: bool = False) -> Iterator[FilesDone]:
     """Shows a bar while the block runs.
 
     Args:

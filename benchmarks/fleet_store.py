@@ -133,7 +133,7 @@ def _hours(name: str, rng: random.Random, hours: int, last: int) -> list[dict[st
 def hour_row(name: str, hour: int, bundle_digest: str, frames: int, rng: random.Random) -> dict[str, Any]:
     """What a device did in an hour; the new bundle names other classes than the old one."""
     accepted, confirmed = int(frames * 0.86), int(frames * 0.09)
-    red = frames // (4 if bundle_digest == NEW else 2)
+    red = frames // (20 if bundle_digest == NEW else 2)
     return {
         "device_id": name,
         "bundle_digest": bundle_digest,

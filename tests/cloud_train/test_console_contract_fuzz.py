@@ -61,7 +61,7 @@ def check(case: schemathesis.Case, address: str, token: str) -> None:
 
 
 @SCHEMA.parametrize()
-@settings(max_examples=5, deadline=None, suppress_health_check=_HEALTH)
+@settings(max_examples=3, deadline=None, suppress_health_check=_HEALTH)
 def test_it_does_what_it_says(case: schemathesis.Case, console: tuple[str, str]) -> None:
     check(case, *console)
 

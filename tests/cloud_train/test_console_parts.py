@@ -6,12 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.fleet_store import NEW, OLD, OLDER, fill_fleet
 from cloud_train.api.asked import read_after, write_after
 from cloud_train.api.chart import HEIGHT, WIDTH, hour_chart
-from cloud_train.api.moments import ago, when
+from cloud_train.api.count_desk import CountDesk
+from cloud_train.api.drift_desk import MOST_DEVICES, DriftDesk, drift_sides, some_devices
+from cloud_train.api.moments import age, ago, when
 from cloud_train.api.rendering import environment, size
 from cloud_train.api.session_key import session_key
+from cloud_train.fleet.expected import Expected
+from cloud_train.store.database import open_database
+from cloud_train.store.device_list import DeviceList
 from cloud_train.store.device_rows import After, DeviceHour, Sort
+from cloud_train.store.hours import SqlHourStore
 from edge.errors import UsageError
 
 
@@ -70,3 +77,45 @@ def test_a_place_in_a_list_comes_back_as_it_was(sort: Sort, value: str | float) 
 
 def test_templates_escape_by_themselves() -> None:
     assert environment().from_string("{{ text }}").render(text="<b>") == "&lt;b&gt;"
+
+
+def test_ages_of_counts() -> None:
+    assert [age(1000.0 - seconds, 1000.0) for seconds in (0, 5, 119, 120, 3600, -5)] == [
+        "0 s ago",
+        "5 s ago",
+        "119 s ago",
+        "2 min ago",
+        "60 min ago",
+        "0 s ago",
+    ]
+
+
+def test_of_many_devices_always_the_same_few() -> None:
+    names = [f"kiosk-{number}" for number in range(1000)]
+    some = some_devices(names, most=100)
+    assert len(set(some)) == 100
+    assert set(some_devices(names[::-1], most=100)) == set(some)
+    assert len(set(some_devices(names[:500], most=100)) & set(some)) > 30
+    assert some_devices(names[:3], most=100) == tuple(names[:3])
+
+
+def test_drift_is_held_against_the_proof_of_each_bundle(tmp_path: Path) -> None:
+    now, asked = 1_800_000_000.0, []
+    database = open_database(tmp_path / "meta.sqlite")
+    fill_fleet(database, devices=400, with_hours=400, hours=24, now=now)
+
+    def find_expected(channel: str, bundle_digest: str) -> Expected:
+        asked.append((channel, bundle_digest))
+        return Expected(classes={"red": 500.0, "blue": 500.0}, source="the validation pictures")
+
+    devices = DeviceList(database, silent_after_s=900.0)
+    counts = CountDesk(devices, in_background=lambda work: None)
+    hours = SqlHourStore(database)
+    desk = DriftDesk(devices, counts, hours, find_expected, channel="other", in_background=lambda work: None)
+    reports = {one.bundle_digest: one for one in desk.reports(now=now).value}
+    database.close()
+    assert asked == [("stable", OLD), ("stable", NEW), ("stable", OLDER)]
+    words = {digest: [(side.by, side.drift.mark.value) for side in drift_sides(one)] for digest, one in reports.items()}
+    assert words == {OLD: [("classes", "same")], NEW: [("classes", "moved")], OLDER: [("classes", "too few")]}
+    runs = {one.bundle_digest: one.devices for one in counts.fleet(now=now).value.bundles}
+    assert 0 < reports[OLD].devices <= MOST_DEVICES < runs[OLD]

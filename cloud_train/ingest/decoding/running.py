@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -52,7 +53,8 @@ def run_as_child(store: Path) -> None:
         stop.set()
 
     threading.Thread(target=watch, daemon=True).start()
-    run_worker(store, stop, told=sys.stdout)
+    with contextlib.suppress(BrokenPipeError):  # the server was killed: nobody is left to be told
+        run_worker(store, stop, told=sys.stdout)
 
 
 def _round(worker: DecodeWorker, told: TextIO | None) -> float:

@@ -28,6 +28,7 @@ from edge.wire.limits import LAST_MOMENT
 
 MIN_CHECK_IN_S = 0.2
 MAX_CHECK_IN_S = 3600.0
+_LONGEST_DRAIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +134,11 @@ class Link:
             except StorageError:
                 self._check_in()  # of a device whose disk is full or failing the server must hear above all
                 raise
+            except RoadError as error:
+                if error.retry_after_s is not None:  # the server is there and takes no samples now: the rest goes on
+                    self._check_in()
+                    self._update()
+                raise
             self._check_in()
             self._update()
         except (UsageError, MissingExtraError):
@@ -165,11 +171,13 @@ class Link:
     def _drain(self) -> float:
         if not self._may_move():
             return 0.0
+        steady = self._parts.steady
+        until = max(self._check_in_due, steady() + _LONGEST_DRAIN_S)  # a long backlog gives way to a check-in
         result = drain(
             self._parts.outbox,
             self._parts.transport,
             now=self._parts.clock,
-            go_on=lambda: self._may_move() and not self._stopping,
+            go_on=lambda: self._may_move() and not self._stopping and steady() < until,
         )
         self._parts.telemetry.add(bytes_uploaded=result.bytes_sent)
         if result.sent or result.known:

@@ -137,9 +137,10 @@ class HourBook:
         return key[0] not in hours and len(hours) >= MAX_HOURS
 
     def _forget_told(self, now: float) -> None:
-        """Hours that are over and that the server knows."""
+        """Hours that are over and that the server knows; not the last one, for a clock may be set back over its end."""
         present = int(now // _HOUR_S)
-        done = [key for key, tally in self._tallies.items() if key[0] != present and tally.mark == tally.told]
+        kept = (present - 1, present)
+        done = [key for key, tally in self._tallies.items() if key[0] not in kept and tally.mark == tally.told]
         for key in done:
             if self._tallies.pop(key) is self._last:
                 self._last = None

@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterator
 
 from edge.bundle.reader import Bundle
 from edge.engine import Engine, open_engine
-from edge.errors import BackendError, BundleError, FormatError, MissingExtraError, StorageError, UsageError
+from edge.errors import (
+    BackendError,
+    BundleError,
+    EdgeloopError,
+    FormatError,
+    MissingExtraError,
+    SelfTestError,
+    StorageError,
+    UsageError,
+)
 from edge.home import DeviceHome
 from edge.image.decode import DEFAULT_LIMITS, DecodeLimits
 from edge.loading import StageChoice, choose_artifacts
@@ -101,7 +110,7 @@ class Engines:
             except (BundleError, BackendError, FormatError) as error:
                 if self._slots.has_fallback:
                     self._say(f"{error.message}; back to the bundle before")
-                    self._slots.roll_back()
+                    self._slots.roll_back(reject=not _wants_key(bundle, error))
                 elif self._can_wait:
                     self._say(f"{error.message}; waiting for another release")
                     return None
@@ -129,7 +138,7 @@ class Engines:
         except (BundleError, BackendError, FormatError) as error:
             if not self._slots.has_fallback:
                 raise
-            self._slots.roll_back()
+            self._slots.roll_back(reject=not _wants_key(bundle, error))
             self._say(f"{error.message}; the device stays on the bundle it has")
             return
         with self._lock:
@@ -204,3 +213,8 @@ class Engines:
         except BaseException:
             engine.close()
             raise
+
+
+def _wants_key(bundle: Bundle, error: EdgeloopError) -> bool:
+    """Whether the fleet's key may be at fault, and not the bundle: one whose golden vectors fail says so itself."""
+    return bool(bundle.sealed) and isinstance(error, BundleError) and not isinstance(error, SelfTestError)

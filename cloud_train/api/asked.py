@@ -86,7 +86,7 @@ def shown(values: Sequence[str], most: int) -> str:
 
 
 def _fits(value: float | str) -> bool:
-    return isinstance(value, str) or (math.isfinite(value) and abs(value) < 2**53)
+    return isinstance(value, str) or (abs(value) < 2**53 and math.isfinite(value))
 
 
 def _encodes(*values: float | str) -> bool:

@@ -138,7 +138,15 @@ class RolloutDesk:
         Raises:
             RolloutError: It cannot be done where the rollout stands.
         """
-        return act(rollout_id, what, self._parts.rollouts, who=who, now=now, reason=reason)
+        return act(
+            rollout_id,
+            what,
+            self._parts.rollouts,
+            who=who,
+            now=now,
+            reason=reason,
+            settled_of=lambda channel: self._parts.read_channel(channel).settled,
+        )
 
     def view(self, rollout: Rollout, *, now: float) -> RolloutView:
         """How one goes, by what its devices have said."""

@@ -66,7 +66,7 @@ def read_cookie(cookie: str) -> Claim | None:
     try:
         claim = json.loads(base64.b64decode(said.encode("ascii"), altchars=b"-_", validate=True))
         name, ends_at, nonce = claim["name"], float(claim["ends_at"]), claim["nonce"]
-    except (UnicodeError, binascii.Error, ValueError, KeyError, TypeError):
+    except (UnicodeError, binascii.Error, ValueError, KeyError, TypeError, OverflowError):
         return None
     if not (isinstance(name, str) and name.isprintable() and isinstance(nonce, str) and math.isfinite(ends_at)):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import replace
 
 from cloud_train.errors import RolloutError
@@ -48,7 +49,16 @@ def start(rollout: Rollout, store: RolloutStore, *, who: str) -> Rollout:
     return store.start(rollout, entry)
 
 
-def act(rollout_id: int, what: Act, store: RolloutStore, *, who: str, now: float, reason: str = "") -> Rollout:
+def act(
+    rollout_id: int,
+    what: Act,
+    store: RolloutStore,
+    *,
+    who: str,
+    now: float,
+    reason: str = "",
+    settled_of: Callable[[str], str] = lambda channel: "",
+) -> Rollout:
     """Does something to a rollout.
 
     Args:
@@ -58,6 +68,7 @@ def act(rollout_id: int, what: Act, store: RolloutStore, *, who: str, now: float
         who: The person, for the audit.
         now: Seconds since the epoch, UTC.
         reason: In the person's words.
+        settled_of: The digest that a channel has settled on, empty for none.
 
     Returns:
         How it stands now.
@@ -68,6 +79,12 @@ def act(rollout_id: int, what: Act, store: RolloutStore, *, who: str, now: float
     before = store.rollout(rollout_id)
     if before is None:
         raise RolloutError(f"there is no rollout {rollout_id}", hint="see edgeloop rollout list")
+    is_done = before.state is RolloutState.DONE
+    if what is Act.ROLLBACK and is_done and settled_of(before.channel) == before.bundle_digest:
+        raise RolloutError(
+            f"the bundle of rollout {rollout_id} is what channel {before.channel} offers by now",
+            hint="publish the old one again: edgeloop publish BUNDLE --downgrade",
+        )
     after = moved(before, what, now=now, reason=reason or f"by {who}")
     detail = {"bundle": before.bundle_digest, "channel": before.channel, "ring": str(after.ring + 1), "reason": reason}
     action = f"rollout.{what.value}"

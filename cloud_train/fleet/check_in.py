@@ -94,7 +94,11 @@ def record_of(status: DeviceStatus, known: Known, *, now: float, takes_strangers
     """What is written down of a check-in. Pure."""
     hours = sound_hours(status.hours, now=now)
     dropped = len(status.hours) - len(hours)
-    note = f"{dropped} hours of statistics were not taken: they are too old or in the future" if dropped else ""
+    note = (
+        f"{dropped} hours of statistics were not taken: they are too old, in the future, or make no sense"
+        if dropped
+        else ""
+    )
     stranger = Member(device_id=status.device_id, enrolled_at=now) if takes_strangers else None
     return CheckInRecord(
         device=device_of(status, now=now, note=note),
@@ -134,9 +138,14 @@ def device_of(status: DeviceStatus, *, now: float, note: str = "") -> DeviceReco
 
 
 def sound_hours(hours: tuple[BundleHour, ...], *, now: float) -> tuple[BundleHour, ...]:
-    """Those that can be true: at most a day ahead, at most thirty days ago."""
+    """Those that can be true: at most a day ahead, at most thirty days ago, no more outcomes than frames."""
     present = int(now // _HOUR_S)
-    return tuple(hour for hour in hours if present - OLDEST_HOURS <= hour.hour <= present + NEWEST_HOURS)
+    return tuple(
+        hour
+        for hour in hours
+        if present - OLDEST_HOURS <= hour.hour <= present + NEWEST_HOURS
+        and hour.accepted + hour.confirmed + hour.unknown <= hour.frames
+    )
 
 
 def crashes_of(status: DeviceStatus, before: DeviceRecord | None) -> dict[str, int]:

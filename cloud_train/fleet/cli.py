@@ -166,7 +166,7 @@ def label(store: Path, device_id: str, labels: tuple[str, ...], remove: tuple[st
 @_DEVICE
 @click.argument("channel")
 def channel(store: Path, device_id: str, channel: str) -> None:
-    """Have a device follow another update channel; '' is the server's own."""
+    """Say which update channel a device belongs to; '' is the server's own. The device follows its own --channel."""
     with _office(store) as office:
         click.echo(_line(office.follow(device_id, channel)))
 

@@ -78,6 +78,8 @@ class Enrolments:
             verdict = Verdict.EXPIRED_CODE if known else Verdict.UNKNOWN_CODE
             raise self._refused(verdict, code_hash, wished, peer, now)
         device_id = self._name(known, wished)
+        if known.used_at is not None:
+            self._require_few(device_id, now)
         issued = self._authority.issue_device(csr_pem, device_id, now, days=self._days)
         verdict = self._fleet.admit(
             Admission(
@@ -93,27 +95,31 @@ class Enrolments:
             raise self._refused(verdict, code_hash, device_id, peer, now)
         return self._enrolment(device_id, issued)
 
-    def renew(self, device_id: str, csr_pem: bytes, *, now: float) -> Enrolment:
+    def renew(self, device_id: str, csr_pem: bytes, *, now: float, by: str = "") -> Enrolment:
         """Gives a device that has been let in its next certificate; the present one stays good until it expires.
 
         Args:
             device_id: Who asks, as its certificate says.
             csr_pem: A request for its next key.
             now: Seconds since the epoch, UTC.
+            by: Fingerprint of the certificate that asks.
 
         Raises:
             ForbiddenError: It was revoked meanwhile.
             FormatError: The request makes no sense.
             RoadError: It has had too many within an hour.
         """
+        self._require_few(device_id, now)
+        issued = self._authority.issue_device(csr_pem, device_id, now, days=self._days)
+        entry = _entry(now, f"device:{device_id}", "enrol.renewed", f"device:{device_id}")
+        if not self._fleet.add_certificate(_record(issued, device_id, now), entry, by=by):
+            raise ForbiddenError(f"device {device_id!r} was revoked", hint="ask the fleet's keeper")
+        return self._enrolment(device_id, issued)
+
+    def _require_few(self, device_id: str, now: float) -> None:
         newest = self._fleet.certificates(device_id)[:MAX_RENEWALS]
         if len(newest) == MAX_RENEWALS and newest[-1].issued_at > now - _HOUR_S:
             raise RoadError("too many new certificates", hint="wait an hour", retry_after_s=_HOUR_S)
-        issued = self._authority.issue_device(csr_pem, device_id, now, days=self._days)
-        entry = _entry(now, f"device:{device_id}", "enrol.renewed", f"device:{device_id}")
-        if not self._fleet.add_certificate(_record(issued, device_id, now), entry):
-            raise ForbiddenError(f"device {device_id!r} was revoked", hint="ask the fleet's keeper")
-        return self._enrolment(device_id, issued)
 
     def _name(self, code: EnrolmentCode, wished: str) -> str:
         """The name asked for, or the one that was given: by the code, at its first use, or else a new one."""
@@ -123,12 +129,12 @@ class Enrolments:
     def _refused(
         self, verdict: Verdict, code_hash: str, name: str, peer: str, now: float
     ) -> UnknownCallerError | ForbiddenError:
+        self._attempts.failed(peer, now)
         detail = {"reason": verdict.value, "name": name}
         self._audit.record(_entry(now, f"peer:{peer}", "enrol.refused", f"code:{code_hash[:12]}", **detail))
         if verdict in _SAID:
             message, hint = _SAID[verdict]
             return ForbiddenError(message.format(name=name), hint=hint)
-        self._attempts.failed(peer, now)
         return UnknownCallerError("this enrolment code is not good", hint="ask the fleet's keeper for a new one")
 
     def _enrolment(self, device_id: str, issued: IssuedCertificate) -> Enrolment:

@@ -184,7 +184,7 @@ def _ratio(devices: Integers, hits: Floats, units: Floats, scale: Floats, num_de
     error = math.sqrt(float((left_out**2).sum()) * (num - 1) / num)
     if share:
         counted = float(units.sum())
-        smoothed = (value * counted + 1) / (counted + 2)
+        smoothed = min(1.0, (value * counted + 1) / (counted + 2))
         error = max(error, math.sqrt(smoothed * (1 - smoothed) / counted))
     return Estimate(value=value, error=error, devices=num)
 
@@ -233,7 +233,7 @@ def _change(pairs: Sequence[tuple[list[int], list[int]]], place: int) -> Estimat
 
 
 def _binomial(hits: int, total: int) -> float:
-    share = (hits + 1) / (total + 2)
+    share = min(1.0, (hits + 1) / (total + 2))
     return share * (1 - share) / total
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from cloud_train.errors import RolloutError
 from cloud_train.fleet.acts import check_plan, start
 from cloud_train.fleet_types import HealthLimits, Ring, Rollout, RolloutKind, RolloutPlan
-from cloud_train.publish.repository import open_repository
+from cloud_train.publish.offers import read_settled
+from cloud_train.publish.repository import Repository, open_repository
 from cloud_train.store.opened import Store
 from cloud_train.store.published import copy_repository
 from cloud_train.store.rollouts import OPEN, SqlRolloutStore
@@ -57,14 +58,9 @@ def launch(store: Store, wanted: Launch) -> Rollout:
             f"channel {wanted.channel} offers no bundle yet, so there is nothing to replace step by step",
             hint=f"publish the first one: edgeloop publish BUNDLE --channel {wanted.channel}",
         )
-    digests = [offered.digest for offered in repository.offers(wanted.channel)]
-    found = [digest for digest in digests if _is_digest(wanted.bundle) and digest.startswith(wanted.bundle)]
-    if len(found) == 1:
-        digest = found[0]
-    else:
-        folder = find_bundle(store, wanted.bundle)
-        digest = repository.offer(folder, wanted.channel, now=wanted.now).digest
-        copy_repository(repository.folder, store.published)
+    digest = _offered_digest(store, repository, wanted)
+    repository.allow_back(wanted.channel, digest, settled.bundle_digest, now=wanted.now)
+    copy_repository(repository.folder, store.published)
     rollout = Rollout(
         channel=wanted.channel,
         kind=wanted.kind,
@@ -76,6 +72,18 @@ def launch(store: Store, wanted: Launch) -> Rollout:
         made_by=wanted.who,
     )
     return start(rollout, rollouts, who=wanted.who)
+
+
+def _offered_digest(store: Store, repository: Repository, wanted: Launch) -> str:
+    """The candidate that is meant; a bundle that is none yet becomes one, encrypted where the channel's others are."""
+    offers = repository.offers(wanted.channel)
+    digests = [one.digest for one in offers if _is_digest(wanted.bundle) and one.digest.startswith(wanted.bundle)]
+    if len(digests) == 1:
+        return digests[0]
+    settled = read_settled(repository.folder, wanted.channel)
+    encrypt = bool(settled and settled.sealed) or any(one.sealed for one in offers)
+    folder = find_bundle(store, wanted.bundle)
+    return repository.offer(folder, wanted.channel, now=wanted.now, encrypt=encrypt).digest
 
 
 def find_bundle(store: Store, bundle: str) -> Path:

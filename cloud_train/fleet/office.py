@@ -21,9 +21,8 @@ from cloud_train.fleet_types import AuditEntry, CertificateRecord, Member, Role
 from cloud_train.publish.repository import KEYS_NAME
 from cloud_train.publish.sealing import fleet_key_text
 from cloud_train.store.audit import SqlAuditLog
-from cloud_train.store.database import Database, open_database
+from cloud_train.store.database import Database
 from cloud_train.store.layout import StoreLayout
-from cloud_train.store.location import read_location
 from cloud_train.store.members import SqlFleetStore
 from cloud_train.store.opened import open_store
 from cloud_train.store.people import SqlPeopleStore
@@ -54,7 +53,7 @@ def open_office(store: Path) -> Office:
     Raises:
         StorageError: The store cannot be opened.
     """
-    return Office(store, open_database(read_location(store).database), who=f"person:{_login()}", clock=time.time)
+    return Office(store, open_store(store).database, who=f"person:{_login()}", clock=time.time)
 
 
 class Office:

@@ -253,7 +253,15 @@ def _act(rollout_id: int, what: Act, folder: Path, *, who: str, reason: str) -> 
 
     with open_store(folder, must_exist=True) as store:
         parts = open_watch(store, serve_settings(store=folder))
-        after = act(rollout_id, what, parts.rollouts, who=_name(who), now=time.time(), reason=reason)
+        after = act(
+            rollout_id,
+            what,
+            parts.rollouts,
+            who=_name(who),
+            now=time.time(),
+            reason=reason,
+            settled_of=lambda channel: parts.read_channel(channel).settled,
+        )
         settle_ended(parts)
     click.echo(rollout_line(after))
 

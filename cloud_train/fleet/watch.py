@@ -151,7 +151,11 @@ def settle_ended(parts: WatchParts) -> None:
 def is_unsettled(rollout: Rollout, channel: Channel) -> bool:
     """Whether the signed metadata of a channel have yet to follow a rollout that has ended."""
     is_offered = rollout.bundle_digest in channel.offered and rollout.bundle_digest != channel.settled
-    is_replaced = rollout.state is RolloutState.DONE and rollout.kind is RolloutKind.ROLLOUT
+    is_replaced = (
+        rollout.state is RolloutState.DONE
+        and rollout.kind is RolloutKind.ROLLOUT
+        and channel.settled in ("", rollout.base_digest)  # else something else was published since
+    )
     return is_offered and (is_replaced or rollout.state is RolloutState.ROLLED_BACK)
 
 
@@ -224,6 +228,8 @@ async def watch(
                 await in_thread(lambda before=before: parts.hours.forget(before=before))
         except EdgeloopError as error:
             _logger.error("rollouts: %s", error)
+        except Exception:  # what nobody thought of must not be the last look
+            _logger.exception("rollouts: a look failed")
         await asyncio.sleep(interval_s)
 
 

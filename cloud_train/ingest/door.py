@@ -87,6 +87,8 @@ class Door:
         Raises:
             RoadError: There are too many, of all or of this device; or the store cannot take any now.
         """
+        if self.draining:  # it was let in before, and asked who it is meanwhile
+            raise StoppingError("the server is stopping", hint="offer again", retry_after_s=self.wait_s())
         if self.fault:
             raise StoppingError(self.fault, hint="try again later", retry_after_s=_NOT_READY_S + self.wait_s())
         who = caller.device_id or caller.peer

@@ -36,7 +36,9 @@ class FleetServicer(stubs.FleetServicer):
             caller = await desk.gate.admit(context)
             csr_pem, now = convert.renew_request_from_message(request), desk.clock()
             enrolments = _required(desk.enrolments)
-            enrolment = await desk.in_thread(lambda: enrolments.renew(caller.device_id, csr_pem, now=now))
+            enrolment = await desk.in_thread(
+                lambda: enrolments.renew(caller.device_id, csr_pem, now=now, by=caller.fingerprint)
+            )
             return convert.enroll_response_to_message(enrolment)
 
     async def CheckIn(self, request: wire.CheckInRequest, context: Context) -> wire.CheckInResponse:  # noqa: N802
@@ -46,6 +48,7 @@ class FleetServicer(stubs.FleetServicer):
             caller = await desk.gate.admit(context)
             status = convert.check_in_request_from_message(request)
             caller.must_be(status.device_id)
+            desk.pushes.ledger.call(caller)
             directive = await desk.in_thread(
                 lambda: check_in(status, desk.check_ins, now=desk.clock(), takes_strangers=not caller.device_id)
             )

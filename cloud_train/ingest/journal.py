@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from cloud_train.fleet.attempts import site_of
 from cloud_train.fleet_types import AuditEntry
 from cloud_train.store.audit import AuditLog
 from edge import jsonvalue
@@ -28,11 +29,13 @@ class JournalLimits:
 
     Attributes:
         each_minute: Entries of one caller and action that are written one by one.
+        each_address: The same of one address, behind which there may be many callers.
         callers: Callers and actions told apart in one minute.
         waiting: Entries that may wait to be written; more are counted.
     """
 
     each_minute: int = 20
+    each_address: int = 200
     callers: int = 500
     waiting: int = 5_000
 
@@ -73,10 +76,13 @@ class Journal:
         with self._lock:
             self._turn_minute(now)
             counts = self._minute.counts
-            known = (who, action) in counts or len(counts) < self._limits.callers
-            key = (who if known else MANY, action)
+            is_peer = who.startswith("peer:")
+            counted = f"peer:{site_of(who.removeprefix('peer:'))}" if is_peer else who  # ports are for nothing
+            known = (counted, action) in counts or len(counts) < self._limits.callers
+            key = (counted if known else MANY, action)
             counts[key] = counts.get(key, 0) + 1
-            if counts[key] > self._limits.each_minute or len(self._waiting) >= self._limits.waiting:
+            most = self._limits.each_address if is_peer else self._limits.each_minute
+            if counts[key] > most or len(self._waiting) >= self._limits.waiting:
                 return
             entry = AuditEntry(at=now, who=who, action=action, subject=subject, detail=detail)
             self._waiting.append(entry)
@@ -117,9 +123,9 @@ class Journal:
             return
         at = self._clock()
         for (who, action), number in self._minute.counts.items():
-            if number > self._limits.each_minute:
-                more = str(number - self._limits.each_minute)
-                detail = {"times": more}
+            most = self._limits.each_address if who.startswith("peer:") else self._limits.each_minute
+            if number > most:
+                detail = {"times": str(number - most)}
                 entry = AuditEntry(at=at, who=who, action=action, subject="more", detail=detail)
                 self._waiting.append(entry)
                 log_entry(entry)

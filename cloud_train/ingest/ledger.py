@@ -53,6 +53,15 @@ class Ledger:
             self._journal.note(caller.who, "sample.forbidden", f"device:{device_id}")
             raise
 
+    def stray(self, caller: Caller) -> None:
+        """Counts a piece that belongs to nothing, like a sample. Raises as `begin` does."""
+        self._spend(caller, caller.device_id or caller.peer, {"samples": 1.0})
+
+    def call(self, caller: Caller) -> None:
+        """Counts a call that writes a little. Raises as `begin` does."""
+        if caller.device_id:
+            self._spend(caller, caller.device_id, {"calls": 1.0})
+
     def offer(self, caller: Caller, offers: tuple[SampleOffer, ...]) -> None:
         """Counts an offer, and looks whether there is anything left to send by.
 

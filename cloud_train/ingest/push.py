@@ -54,15 +54,16 @@ async def put(offer: SampleOffer, data: bytes, parts: PushParts, *, caller: Call
     parts.ledger.own(caller, offer.metadata.device_id)
     fault = size_fault(offer, max_bytes=parts.limits.max_payload_bytes) or length_fault(len(data), offer)
     begun = parts.ledger.begin(caller, offer)
+    if fault:
+        parts.ledger.refused(caller, offer.digest, fault)
+        return refused_receipt(offer.digest, fault)
     await parts.room.take(len(data))
+    done = parts.commits.submit(Arrival(offer=offer, data=data), is_alone=True)
+    done.add_done_callback(lambda _: parts.room.give(len(data)))  # a caller that hangs up leaves its bytes in the group
     try:
-        if fault:
-            raise PayloadRefusedError(fault)
-        await parts.commits.submit(Arrival(offer=offer, data=data), is_alone=True)
+        await asyncio.shield(done)
     except PayloadRefusedError as refusal:
         parts.ledger.refused(caller, offer.digest, str(refusal))
         return refused_receipt(offer.digest, str(refusal))
-    finally:
-        parts.room.give(len(data))
     parts.ledger.stored(begun)
     return stored_receipt(offer.digest)

@@ -26,6 +26,7 @@ from edge.sync.types import Chunk, Receipt, ReceiptStatus, SampleOffer
 T = TypeVar("T")
 
 _MAX_UNDER_WAY = 32
+_MAX_UNREAD, _UNREAD_S = 256, 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ class PushStream:
         self._turn: str | None = None
         self._upload: Upload | None = None
         self._begun = 0.0
-        self._skipped: dict[str, Receipt | None] = {}
+        self._skipped: dict[str, SampleOffer | None] = {}
         self._under_way = 0
         self._settled = asyncio.Event()
         self._ending: Exception | None = None
@@ -126,15 +127,18 @@ class PushStream:
         self.said.put_nowait(ended)
 
     async def _take(self, piece: Chunk) -> None:
+        while self.said.qsize() >= _MAX_UNREAD:  # a caller that reads no receipts
+            await asyncio.sleep(_UNREAD_S)
         if piece.digest not in self._skipped:
+            self._skipped.clear()  # pieces of a sample follow each other: what was skipped before is over
             try:
                 await self._receive(piece)
             except PayloadRefusedError as refusal:
                 self._let_go()
                 self._refuse(piece.digest, str(refusal))
                 self._skipped[piece.digest] = None
-        if piece.last and (receipt := self._skipped.pop(piece.digest, None)):
-            self.said.put_nowait(receipt)
+        if piece.last and (known := self._skipped.pop(piece.digest, None)):
+            await self._hand_over(Arrival(offer=known))  # the transaction looks whether its device was shut out
 
     async def _receive(self, piece: Chunk) -> None:
         if self._turn != piece.digest:
@@ -156,6 +160,7 @@ class PushStream:
     def _admitted(self, piece: Chunk) -> SampleOffer:
         """The offer of a first piece, if the caller may send that now."""
         if piece.offer is None:
+            self._parts.ledger.stray(self._caller)
             raise PayloadRefusedError("its first piece carries no offer")
         self._parts.ledger.own(self._caller, piece.offer.metadata.device_id)
         self._begun = self._parts.ledger.begin(self._caller, piece.offer)
@@ -176,7 +181,7 @@ class PushStream:
         self._turn = offer.digest
         if await self._in_thread(parts.is_stored, offer.digest):
             self._let_go()
-            self._skipped[offer.digest] = stored_receipt(offer.digest)
+            self._skipped[offer.digest] = offer
         else:
             await self._in_thread(self._open, offer, offset)
 

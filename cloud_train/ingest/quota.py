@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 DAY_S = 86_400.0
 MINUTE_S = 60.0
+CALLS_PER_MINUTE = 600.0
+"""Check-ins and answers of one device: each writes a little."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,7 @@ class QuotaLimits:
             "bytes": Rate(amount=self.bytes_per_day, period_s=DAY_S),
             "samples": Rate(amount=self.samples_per_minute, period_s=MINUTE_S),
             "offers": Rate(amount=self.offers_per_minute, period_s=MINUTE_S),
+            "calls": Rate(amount=CALLS_PER_MINUTE, period_s=MINUTE_S),
         }
 
 

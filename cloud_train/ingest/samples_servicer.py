@@ -70,6 +70,7 @@ class SamplesServicer(stubs.SamplesServicer):
         async with mapped(context, self._desk.journal):
             caller = await desk.gate.admit(context)
             digest, feedback = convert.annotate_request_from_message(request)
+            desk.pushes.ledger.call(caller)
             sample = await desk.in_thread(desk.meta.sample, digest)
             if sample is not None:
                 desk.pushes.ledger.own(caller, sample.metadata.device_id)

@@ -76,7 +76,7 @@ def put_offer(targets: Targets, channel: str, offered: Offered, manifest: bytes)
 
 
 def mark_withdrawn(targets: Targets, channel: str, digest: str) -> None:
-    """Lets nobody take a candidate any more; where it may be rolled back to stays signed.
+    """Lets nobody take a candidate any more; it may be rolled back to what was signed, and to the settled bundle.
 
     Raises:
         PublishError: The channel has no such candidate.
@@ -84,7 +84,11 @@ def mark_withdrawn(targets: Targets, channel: str, digest: str) -> None:
     target = targets.targets.get(offer_name(channel, digest))
     if target is None:
         raise PublishError(f"channel {channel} offers no bundle {digest[:12]}")
-    target.unrecognized_fields["custom"] = custom_of(replace(_offered(target), withdrawn=True))
+    offered, settled = _offered(target), settled_of(targets, channel)
+    back = offered.rollback_to
+    if settled is not None and settled.digest not in back:  # something else was published since the offer was signed
+        back = (settled.digest, *back)[:MAX_ROLLBACK]
+    target.unrecognized_fields["custom"] = custom_of(replace(offered, withdrawn=True, rollback_to=back))
 
 
 def find_offer(targets: Targets, channel: str, digest: str) -> Offered:

@@ -42,7 +42,7 @@ from edge import durable
 from edge.bundle.manifest import MANIFEST_NAME, MEASUREMENTS_NAME, FileEntry, Verdict
 from edge.bundle.sealed import SealedFile, lying_files
 from edge.errors import BundleError, StorageError, UsageError
-from edge.update.offers import settled_name
+from edge.update.offers import MAX_ROLLBACK, settled_name
 from edge.update.types import Offered, Release
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class Repository:
         """Makes a candidate the settled bundle of its channel; doing it again changes nothing.
 
         Raises:
-            PublishError: The channel has no such candidate.
+            PublishError: The channel has no such candidate, or has settled on a higher version since.
             StorageError: The disk is full or failing; the channel is as it was.
         """
         with locked(self._store):
@@ -221,10 +221,25 @@ class Repository:
             if release is None or release.bundle_digest != digest:
                 targets = signed_metadata.read_state(self._metadata).targets
                 offered = find_offer(targets, channel, digest)
+                _require_above(offered, settled_of(targets, channel), channel)
                 manifest = (self._targets(channel) / f"{digest}.{MANIFEST_NAME}").read_bytes()
                 self._sign(now, lambda targets: put_settled(targets, channel, offered, manifest))
             self._expose(channel, digest)
             return _release(channel, signed_metadata.read_state(self._metadata).targets)
+
+    def allow_back(self, channel: str, digest: str, to: str, *, now: float) -> None:
+        """Signs that devices may go back from a candidate to another bundle; doing it again changes nothing.
+
+        Raises:
+            PublishError: The channel has no such candidate.
+            StorageError: The disk is full or failing; the channel is as it was.
+        """
+        with locked(self._store):
+            offered = find_offer(signed_metadata.read_state(self._metadata).targets, channel, digest)
+            if to not in offered.rollback_to:
+                wider = replace(offered, rollback_to=(to, *offered.rollback_to)[:MAX_ROLLBACK])
+                manifest = (self._targets(channel) / f"{digest}.{MANIFEST_NAME}").read_bytes()
+                self._sign(now, lambda targets: put_offer(targets, channel, wider, manifest))
 
     def withdraw(self, channel: str, digest: str, *, now: float) -> None:
         """Takes a candidate back: no device takes it any more, and those that run it may go back.
@@ -352,6 +367,15 @@ def _sweep(folder: Path) -> None:
 def locked(store_folder: Path) -> AbstractContextManager[None]:
     """Keeps every other publisher out of a store for the length of the block."""
     return exclusive(store_folder / "publish.lock")
+
+
+def _require_above(offered: Offered, settled: Offered | None, channel: str) -> None:
+    """Something may have been published since the candidate was offered."""
+    if settled is not None and offered.version <= settled.version and not offered.downgrade:
+        raise PublishError(
+            f"bundle version {offered.version} is not above version {settled.version}, which channel {channel} offers",
+            hint="offer it again with --downgrade",
+        )
 
 
 def _require_newer(bundle: Bundle, current: Offered | None, *, downgrade: bool, channel: str) -> None:

@@ -169,6 +169,11 @@ def apply_draft(store: Path, *, now: float, ask: Ask | None = None) -> int:
         if not file.exists():
             raise PublishError("there is no root in preparation", hint="begin one with `edgeloop publish keys rotate`")
         draft, old = _read(file), _newest(store)
+        if draft.signed.version == old.signed.version and draft.signed != old.signed:
+            raise PublishError(
+                f"root version {old.signed.version} was made meanwhile, without these changes",
+                hint=f"remove {file} and make the change again",
+            )
         if draft.signed.version != old.signed.version:  # else a killed call has got so far already
             _require_complete(draft_of(store))
             _drop_strangers(draft, old.signed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,12 +13,13 @@ from cloud_train.store.backup_file import FILES, TABLES, BackupManifest, BackupW
 from cloud_train.store.dump import dump_table, frozen, table_names
 from cloud_train.store.opened import Store
 from cloud_train.store.published import LAST, PublishedFiles, PublishedFolder
-from edge.errors import UsageError
+from edge.errors import DamagedError, UsageError
 
 LOCAL = ("snapshots", "runs", "bundles", "reports")
 SECRET = ("keys", "ca")
 REPOSITORY = "repository"
 _IN_MEMORY = 1 << 20
+_logger = logging.getLogger(__name__)
 
 
 def back_up(
@@ -31,7 +33,7 @@ def back_up(
     """Writes a backup that is consistent: what its tables name is in it.
 
     Most of the pictures are copied first; then the tables are read as of one moment, and then the pictures that have
-    come since. The same call after a kill goes on with the pictures.
+    come since. A damaged picture is left out, and said. The same call after a kill goes on with the pictures.
 
     Args:
         store: What to save.
@@ -65,7 +67,10 @@ def _add_blobs(store: Store, writer: BackupWriter, progress: Progress) -> None:
     missing = sorted(set(store.blobs.digests()) - writer.digests)
     done, total = len(writer.digests), len(writer.digests) + len(missing)
     for number, digest in enumerate(missing):
-        writer.add_blob(digest, store.blobs.read(digest))
+        try:
+            writer.add_blob(digest, store.blobs.read(digest))
+        except DamagedError as error:  # one bad picture must not keep all others from being saved
+            _logger.error("left out of the backup: %s", error)
         progress(done + number + 1, total)
 
 

@@ -153,7 +153,8 @@ def _postgresql(url: str) -> Engine:
 
 def _alive() -> dict[str, int]:
     """Has the system notice a server that vanished in a minute, rather than in two hours."""
-    return {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+    probes = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+    return {**probes, "tcp_user_timeout": 60_000}  # probes are not sent while sent data waits for its answer
 
 
 def _prepare_postgresql(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own connection
@@ -161,6 +162,10 @@ def _prepare_postgresql(connection: Any, _record: object) -> None:  # noqa: ANN4
     connection.autocommit = True
     for setting in (f"lock_timeout = {_BUSY_MS}", f"idle_in_transaction_session_timeout = {_IDLE_MS}"):
         connection.execute(f"SET {setting}")
+    # A receipt rests on it, whatever the server or the role has for a default.
+    connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+    )
     connection.autocommit = False
 
 

@@ -78,8 +78,16 @@ class FolderBlobStore:
         """See `BlobStore.adopt`."""
         check_digests(files)
         durable.make_folder(self._new)
-        durable.publish_files(((path, self._new / digest) for digest, path in files.items()), point="blob.adopt")
-        self._added(len(files))
+        try:
+            here = self._new.stat().st_dev
+            near = {digest: path for digest, path in files.items() if path.stat().st_dev == here}
+        except OSError as cause:
+            raise durable.storage_error(self._new, cause) from cause
+        durable.publish_files(((path, self._new / digest) for digest, path in near.items()), point="blob.adopt")
+        self._added(len(near))
+        for digest in files.keys() - near.keys():  # uploads grow in the store; blobs may be on another disk
+            self.put_many({digest: files[digest].read_bytes()})
+            files[digest].unlink(missing_ok=True)
 
     def has(self, digest: str) -> bool:
         """See `BlobStore.has`."""

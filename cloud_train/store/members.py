@@ -117,8 +117,14 @@ class FleetStore(Protocol):
         """
         ...
 
-    def add_certificate(self, certificate: CertificateRecord, entry: AuditEntry) -> bool:
-        """Records the next certificate of a member; False, and nothing, for one that was revoked."""
+    def add_certificate(self, certificate: CertificateRecord, entry: AuditEntry, *, by: str = "") -> bool:
+        """Records the next certificate of a member; False, and nothing, for one that was revoked.
+
+        Args:
+            certificate: The next one.
+            entry: For the audit.
+            by: Fingerprint of the certificate that asked, which must still count; empty for nobody's.
+        """
         ...
 
     def certificates(self, device_id: str) -> tuple[CertificateRecord, ...]:
@@ -236,13 +242,16 @@ class SqlFleetStore:
                 _require_own(connection.execute(same).mappings().one(), certificate)
             _note(connection, entry)
 
-    def add_certificate(self, certificate: CertificateRecord, entry: AuditEntry) -> bool:
+    def add_certificate(self, certificate: CertificateRecord, entry: AuditEntry, *, by: str = "") -> bool:
         """See `FleetStore.add_certificate`."""
         from cloud_train.store.tables import CERTIFICATES, MEMBERS
 
         with self._database.connect(writes=True) as connection:
             member = _locked(connection, MEMBERS.select().where(MEMBERS.c.device_id == certificate.device_id))
             if member is None or member["revoked_at"] is not None:
+                return False
+            asking = _locked(connection, CERTIFICATES.select().where(CERTIFICATES.c.fingerprint == by)) if by else None
+            if by and (asking is None or asking["revoked_at"] is not None):
                 return False
             insert_rows(connection, CERTIFICATES, [fields_of(certificate)])
             _note(connection, entry)

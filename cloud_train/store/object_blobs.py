@@ -83,7 +83,7 @@ class ObjectBlobStore:
         data = self.read(digest)
         self._make_room(len(data))
         durable.make_folder(self._cache)
-        durable.replace_bytes(local, data)
+        durable.write_bytes(local, data, point="blob.cache")
         return local
 
     def digests(self) -> Iterator[str]:

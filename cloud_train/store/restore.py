@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 
+from cloud_train.fleet_types import AuditEntry
 from cloud_train.store.backup import LOCAL, REPOSITORY, SECRET
 from cloud_train.store.backup_file import (
     BLOBS,
@@ -20,10 +24,12 @@ from cloud_train.store.dump import is_empty, loading
 from cloud_train.store.location import read_location
 from cloud_train.store.opened import RESTORE_MARK, Store
 from cloud_train.store.published import copy_repository
+from cloud_train.store.rows import fields_of
 from edge import durable, jsonvalue
 from edge.errors import FormatError, StorageError
 
 _GROUP_BYTES = 8 << 20
+_RESTORED = "store.restored"
 _TABLE = re.compile(r"tables/([a-z_]+)\.jsonl")
 
 
@@ -67,13 +73,20 @@ def _begin(store: Store, manifest: BackupManifest) -> bool:
     if again and mark.read_bytes() != name:
         raise StorageError(f"another backup is being restored into {root}", hint="restore that one, or use a new store")
     empty = is_empty(store.database)
+    loaded = again and not empty and _is_loaded(store, name)
+    if not empty and not loaded:
+        raise StorageError(f"{store.database.name} is not empty", hint="restore into a new store")
     if not again:
-        if not empty:
-            raise StorageError(f"{store.database.name} is not empty", hint="restore into a new store")
         _require_empty_places(store)
         durable.make_folder(root)
         durable.write_bytes(mark, name, point="restore.mark")
-    return not empty
+    return loaded
+
+
+def _is_loaded(store: Store, name: bytes) -> bool:
+    """By the entry that came in the tables' own transaction, not by somebody else's rows."""
+    newest = store.audit.newest(limit=1, action=_RESTORED)
+    return bool(newest) and newest[0].subject == f"backup:{name.decode()}"
 
 
 def _require_empty_places(store: Store) -> None:
@@ -114,12 +127,17 @@ def _put_files(backup: Path, store: Store) -> None:
 
 
 def _load_tables(backup: Path, store: Store, manifest: BackupManifest) -> None:
+    tables = _named(backup, TABLES)
+    first = tuple(islice(tables, 1))  # walks past all pictures before the transaction begins, which may not idle
     with loading(store.database, manifest.revision) as loader:
-        for name, blocks in _named(backup, TABLES):
+        for name, blocks in chain(first, tables):
             found = _TABLE.fullmatch(TABLES + name)
             if found is None:
                 raise FormatError(f"{backup} holds a table that no store has: {name[:200]!r}")
             loader.load(found[1], _lines(blocks))
+        subject = f"backup:{jsonvalue.digest_of(manifest)}"
+        entry = AuditEntry(at=time.time(), who="server", action=_RESTORED, subject=subject)
+        loader.load("audit", (json.dumps(fields_of(entry)).encode(),))
 
 
 def _named(backup: Path, prefix: str) -> Iterator[tuple[str, Iterator[bytes]]]:

@@ -187,11 +187,14 @@ class Slots:
             slot = replace(self.active, tested_on=tested_on)
             self._write(replace(self._state, slots=self._slots(self._state.active, slot)))
 
-    def roll_back(self) -> str:
+    def roll_back(self, *, reject: bool = True) -> str:
         """Goes back to the other slot and rejects the bundle that ran.
 
+        Args:
+            reject: Whether the bundle is at fault; one that is not may be tried again.
+
         Returns:
-            The rejected digest.
+            Its digest.
 
         Raises:
             BundleError: There is nothing to go back to.
@@ -207,7 +210,7 @@ class Slots:
                     active=self.inactive_name,
                     trial="",
                     trial_starts=0,
-                    rejected=self._with_rejected(digest),
+                    rejected=self._with_rejected(digest) if reject else self._state.rejected,
                 )
             )
             return digest

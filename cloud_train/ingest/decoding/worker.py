@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cloud_train.ingest.decoding.decoder import Decoder
 from cloud_train.store.blobs import BlobStore
 from cloud_train.store.checks import SqlCheckStore
+from edge.errors import DamagedError
 
 _logger = logging.getLogger(__name__)
 
@@ -84,6 +85,9 @@ class DecodeWorker:
             data = self._blobs.read(digest)
         except KeyError:  # it is asked for again when its device offers it; until then there is nothing to say of it
             _logger.warning("the picture of sample %s is gone", digest)
+            return False
+        except DamagedError as error:  # the disk's fault, not the picture's: the others are looked at all the same
+            _logger.error("sample %s cannot be checked: %s", digest, error)
             return False
         fault = self._decoder.fault_of(data)
         if fault:

@@ -66,8 +66,11 @@ async def check_in(device_id: str, road: grpc.aio.Channel, until: float, seen: S
         await asyncio.sleep(CHECK_IN_S - (time.monotonic() - begun))
 
 
-async def upload(device_id: str, road: grpc.aio.Channel, until: float, seen: Seen, rate: float) -> None:
-    """Batches of samples, each offered first, as a device drains its outbox."""
+async def upload(
+    device_id: str, road: grpc.aio.Channel, until: float, seen: Seen, rate: float, rng: random.Random
+) -> None:
+    """Batches of samples, as a device drains its outbox; each device at a moment of its own."""
+    await asyncio.sleep(rng.uniform(0, BATCH / rate))
     number = 0
     while time.monotonic() < until:
         begun = time.monotonic()
@@ -110,7 +113,7 @@ async def run(target: str, keys: Path, devices: int, uploading: int, seconds: fl
         await asyncio.gather(*(roads[name].channel_ready() for name in names[start : start + 50]))
     until = time.monotonic() + seconds
     tasks = [check_in(name, roads[name], until, seen, rng) for name in names]
-    tasks += [upload(name, roads[name], until, seen, rate) for name in names[:uploading]]
+    tasks += [upload(name, roads[name], until, seen, rate, rng) for name in names[:uploading]]
     running = asyncio.gather(*tasks)
     await asyncio.wait((running,), timeout=seconds + 30)
     running.cancel()

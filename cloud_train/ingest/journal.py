@@ -76,13 +76,11 @@ class Journal:
         with self._lock:
             self._turn_minute(now)
             counts = self._minute.counts
-            is_peer = who.startswith("peer:")
-            counted = f"peer:{site_of(who.removeprefix('peer:'))}" if is_peer else who  # ports are for nothing
+            counted = f"peer:{site_of(who.removeprefix('peer:'))}" if who.startswith("peer:") else who  # not by port
             known = (counted, action) in counts or len(counts) < self._limits.callers
             key = (counted if known else MANY, action)
             counts[key] = counts.get(key, 0) + 1
-            most = self._limits.each_address if is_peer else self._limits.each_minute
-            if counts[key] > most or len(self._waiting) >= self._limits.waiting:
+            if counts[key] > self._most(key[0]) or len(self._waiting) >= self._limits.waiting:
                 return
             entry = AuditEntry(at=now, who=who, action=action, subject=subject, detail=detail)
             self._waiting.append(entry)
@@ -118,12 +116,17 @@ class Journal:
             self._turn_minute(float("inf"))
         self.flush()
 
+    def _most(self, counted: str) -> int:
+        """Entries of one address or caller that are written one by one in a minute."""
+        is_address = counted.startswith("peer:") and counted != MANY
+        return self._limits.each_address if is_address else self._limits.each_minute
+
     def _turn_minute(self, now: float) -> None:
         if now < self._minute.until:
             return
         at = self._clock()
         for (who, action), number in self._minute.counts.items():
-            most = self._limits.each_address if who.startswith("peer:") else self._limits.each_minute
+            most = self._most(who)
             if number > most:
                 detail = {"times": str(number - most)}
                 entry = AuditEntry(at=at, who=who, action=action, subject="more", detail=detail)

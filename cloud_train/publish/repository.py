@@ -200,7 +200,8 @@ class Repository:
         with locked(self._store):
             targets = signed_metadata.read_state(self._metadata).targets
             settled, live = settled_of(targets, channel), live_offers(targets, channel)
-            back = rollback_to if rollback_to is not None else ((settled.digest,) if settled else ())
+            before = next((other.rollback_to for other in live if other.digest == bundle.digest), ())
+            back = rollback_to if rollback_to is not None else _joined(settled, before)
             offered = _as_offered(bundle, downgrade=downgrade, rollback_to=back)
             check_offer(offered, settled, live)
             offered = replace(offered, sealed=self._take_files(bundle, encrypt))
@@ -367,6 +368,12 @@ def _sweep(folder: Path) -> None:
 def locked(store_folder: Path) -> AbstractContextManager[None]:
     """Keeps every other publisher out of a store for the length of the block."""
     return exclusive(store_folder / "publish.lock")
+
+
+def _joined(settled: Offered | None, before: tuple[str, ...]) -> tuple[str, ...]:
+    """Ways back: to the settled bundle, and to what was signed for an earlier offer of the same one."""
+    first = (settled.digest,) if settled is not None else ()
+    return (*first, *(digest for digest in before if digest not in first))[:MAX_ROLLBACK]
 
 
 def _require_above(offered: Offered, settled: Offered | None, channel: str) -> None:

@@ -94,6 +94,10 @@ class Loader:
         self._connection = connection
         self._tables = _tables(connection)
 
+    def has(self, name: str) -> bool:
+        """Whether the schema of the backup has a table."""
+        return name in self._tables
+
     def load(self, name: str, lines: Iterable[bytes]) -> int:
         """Inserts the rows of a table.
 

@@ -133,7 +133,7 @@ def test_a_road_that_is_gone_is_not_asked_for_more(device: Device) -> None:
 
 
 def test_a_long_backlog_gives_way_to_a_check_in(device: Device) -> None:
-    device.fill(200)
+    device.fill(192)
     device.road.each_s = 3.0
     device.link.step()
     sent = len(device.road.stored)
@@ -141,7 +141,7 @@ def test_a_long_backlog_gives_way_to_a_check_in(device: Device) -> None:
     assert len(device.road.statuses) == 1
     assert device.slots.open_active() is not None
     steps = 1
-    while len(device.road.stored) < 200:
+    while len(device.road.stored) < 192:
         device.now += 2
         device.link.step()
         steps += 1

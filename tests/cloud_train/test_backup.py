@@ -72,9 +72,7 @@ def tables_of(store: Store) -> dict[str, bytes]:
             file = io.BytesIO()
             dump_table(connection, name, file)
             lines = file.getvalue().splitlines(keepends=True)
-            found[name] = b"".join(
-                line for line in lines if b'"store.restored"' not in line
-            )  # by a restore
+            found[name] = b"".join(line for line in lines if b'"store.restored"' not in line)  # by a restore
     return found
 
 

@@ -82,10 +82,15 @@ def test_the_channel_and_windows_of_the_member_are_told(database):
     assert (directive.update_windows, directive.check_in_s) == ("22:00-06:00", 30.0)
 
 
+def quiet_hour(**fields):
+    """One whose answers are not counted by outcome."""
+    return make_hour(accepted=0, confirmed=0, unknown=0, **fields)
+
+
 def test_the_newest_word_about_an_hour_counts_and_runs_add_up(database):
     hours = SqlHourStore(database)
-    first, again = make_hour(frames=10), make_hour(frames=30, classes={"tea": 30})
-    for said in (first, again, again, make_hour(frames=5, run="0000ffff")):
+    first, again = quiet_hour(frames=10), quiet_hour(frames=30, classes={"tea": 30})
+    for said in (first, again, again, quiet_hour(frames=5, run="0000ffff")):
         check_in(make_status("a", hours=(said,)), parts(database), now=START)
     rows = hours.figures(BASE, ["a"], since=HOUR, until=HOUR)
     assert sorted(row.frames for row in rows) == [5, 30]
@@ -106,7 +111,7 @@ def test_check_ins_at_the_same_time_lose_nothing(database):
 
     def speak(number):
         device = "twice" if number % 2 else f"k{number}"
-        status = make_status(device, frames=number, hours=(make_hour(frames=number, run=f"{number:08x}"),))
+        status = make_status(device, frames=number, hours=(quiet_hour(frames=number, run=f"{number:08x}"),))
         check_in(status, parts(database), now=START + number, takes_strangers=True)
 
     with ThreadPoolExecutor(8) as pool:

@@ -280,5 +280,5 @@ def test_answers_of_people_leave_their_mark_in_the_audit(opened: Store) -> None:
     for _ in range(2):
         record_feedback(opened.meta, sample.digest, answer, through="device:kiosk-1")
     (entry,) = opened.audit.newest(action="label.added")
-    assert (entry.who, entry.subject) == ("person:ann", f"sample:{sample.digest}")
-    assert entry.detail == {"kind": "corrected", "label": "pear", "through": "device:kiosk-1"}
+    assert (entry.who, entry.subject) == ("device:kiosk-1", f"sample:{sample.digest}")
+    assert entry.detail == {"kind": "corrected", "label": "pear", "answered_by": "ann"}

@@ -242,7 +242,7 @@ TABLE = (
         item="clock wrong by years",
         play=identity.hours_from_the_future,
         status="OK",
-        words="1 hours of statistics were not taken: they are too old or in the future",
+        words="1 hours of statistics were not taken: they are too old, in the future, or make no sense",
         unheard="it is said in the device's own row, which people see",
     ),
     # In whose name

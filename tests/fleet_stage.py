@@ -59,8 +59,6 @@ class Attack:
         words: Part of what is said.
         audit: Action of the entry that it leaves, empty for none.
         unheard: Why it leaves none.
-        no_line_yet: Where in the source the entry should be written, while it is not.
-        taken: What is wrong, where the server takes what it should refuse.
         may_leave: Of the store's content, what may be more afterwards.
     """
 
@@ -70,8 +68,6 @@ class Attack:
     words: str = ""
     audit: str = ""
     unheard: str = ""
-    no_line_yet: str = ""
-    taken: str = ""
     may_leave: tuple[str, ...] = ()
 
     @property

@@ -35,7 +35,7 @@ Servers, a worker that decodes samples, and {own}. {_UNTRIED}
 
 2. The certificate authority of the fleet, into `secrets/ca/`; keep a copy where nobody else can read it:
 
-       edgeloop fleet init --store /tmp/none --ca secrets/ca {hosts}
+       edgeloop fleet init --store secrets --ca secrets/ca {hosts}
 
 3. {objects}
    The processes run as user {USER_ID}, who alone may read the secrets:

@@ -56,7 +56,7 @@ class RepositoryRoad:
             retry_after_s=0.0,
         )
 
-    def push(self, samples: Iterable[tuple[Sample, int]]) -> Iterator[Receipt]:
+    def push(self, samples: Iterable[tuple[Sample, int]], *, at_hand: object = None) -> Iterator[Receipt]:
         self._require_up()
         for sample, offset in samples:
             assert offset == 0

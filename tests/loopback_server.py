@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 
 from edge.outbox.base import SampleMetadata
-from edge.sync.types import DeviceStatus, Directive, OfferReply, Receipt, ReceiptStatus
+from edge.sync.types import Chunk, DeviceStatus, Directive, OfferReply, Receipt, ReceiptStatus
 from edge.types import Feedback
 from edge.wire import convert, limits
 from edge.wire.v1 import edgeloop_pb2 as wire
@@ -36,8 +36,9 @@ class ServerState:
     """What the server has, and what it shall do wrong.
 
     `troubles` maps a call's name to what its next calls do. `cut_after_chunks` breaks the next push after so many
-    pieces. `silent` makes pushes and fetches hang. `gone` fails every call. `stored_times` counts how often each digest
-    was stored.
+    pieces. `messages` counts the pieces of each message that came, `together` says that several may come in one.
+    `silent` makes pushes and fetches hang. `gone` fails every call. `stored_times` counts how often each digest was
+    stored.
     """
 
     stored: dict[str, bytes] = field(default_factory=dict)
@@ -56,6 +57,8 @@ class ServerState:
     silent: bool = False
     gone: bool = False
     retry_after_s: float = 0.0
+    together: bool = True
+    messages: list[int] = field(default_factory=list)
     receipts_group: int = limits.WINDOW
     released: threading.Event = field(default_factory=threading.Event)
 
@@ -85,7 +88,12 @@ class Samples(stubs.SamplesServicer):
         partial = {digest: len(self.state.partial[digest]) for digest in missing if self.state.partial.get(digest)}
         return convert.offer_response_to_message(
             OfferReply(
-                missing=missing, known=known, refused=refused, partial=partial, retry_after_s=self.state.retry_after_s
+                missing=missing,
+                known=known,
+                refused=refused,
+                partial=partial,
+                retry_after_s=self.state.retry_after_s,
+                together=self.state.together,
             )
         )
 
@@ -94,12 +102,12 @@ class Samples(stubs.SamplesServicer):
         if self.state.silent:
             self.state.released.wait(30)
         finished: list[str] = []
-        for number, message in enumerate(request_iterator):
+        for number, chunk in enumerate(chunk for each in request_iterator for chunk in self._chunks(each)):
             if self.state.cut_after_chunks == number:
                 self.state.cut_after_chunks = None
                 context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
-            if self._take(message):
-                finished.append(message.digest)
+            if self._take(chunk):
+                finished.append(chunk.digest)
             if len(finished) >= self.state.receipts_group:
                 yield from (self._receipt(digest) for digest in finished)
                 finished.clear()
@@ -110,8 +118,11 @@ class Samples(stubs.SamplesServicer):
         self.state.feedback.append(convert.annotate_request_from_message(request))
         return convert.annotate_response_to_message()
 
-    def _take(self, message: wire.Chunk) -> bool:
-        chunk = convert.chunk_from_message(message)
+    def _chunks(self, message: wire.Chunk) -> Iterator[Chunk]:
+        self.state.messages.append(1 + len(message.more))
+        return convert.chunks_from_message(message)
+
+    def _take(self, chunk: Chunk) -> bool:
         if chunk.offer is not None:
             self.state.metadata[chunk.digest] = chunk.offer.metadata
         part = self.state.partial.setdefault(chunk.digest, bytearray())

@@ -97,9 +97,40 @@ def offset_beyond_everything(stage: Stage) -> Ending:
     own, (first, *_) = fresh(stage)
     message = convert.chunk_to_message(first)
     message.offset = 2**64 - 1
+    return sent_as_it_is(stage, own, message)
+
+
+def more_chunks_in_a_message_than_any_device_sends(stage: Stage) -> Ending:
+    own, (first, *_) = fresh(stage)
+    message = convert.chunk_to_message(first)
+    message.more.extend(wire.Chunk(digest=first.digest, data=b"x") for _ in range(30_000))
+    return sent_as_it_is(stage, own, message)
+
+
+def chunks_within_chunks_within_chunks(stage: Stage) -> Ending:
+    own, (first, *_) = fresh(stage)
+    inmost = convert.chunk_to_message(first)
+    for _ in range(40):
+        outer = convert.chunk_to_message(first)
+        outer.more.append(inmost)
+        inmost = outer
+    return sent_as_it_is(stage, own, inmost)
+
+
+def anothers_sample_behind_one_of_its_own(stage: Stage) -> Ending:
+    own = stage.attacker()
+    (whole,) = pieces(stage.sample(own.device_id), step=1 << 20)
+    (stolen,) = pieces(stage.sample("victim"), step=1 << 20)
+    assert sent_as_it_is(stage, own, convert.chunk_to_message(whole)).status == "stored"
+    stage.from_here()
+    return sent_as_it_is(stage, own, convert.chunks_to_message([whole, stolen]))
+
+
+def sent_as_it_is(stage: Stage, own: Identity, message: wire.Chunk) -> Ending:
+    """The last receipt of a push of one message."""
     with stage.channel(own) as channel:
         call = stubs.SamplesStub(channel).Push(iter([message]), timeout=ANSWERED_S)
-        return ending_of(lambda: list(call))
+        return ending_of(lambda: next(reversed(list(call)), None))
 
 
 def truncated_stream(stage: Stage) -> Ending:

@@ -15,8 +15,8 @@ import grpc
 
 from benchmarks.workers.ingest_samples import samples
 from edge.outbox.base import Sample
-from edge.sync.grpc_transport import chunks_of
 from edge.sync.types import DeviceStatus
+from edge.sync.upload import chunks_of
 from edge.wire import convert
 from edge.wire.v1 import edgeloop_pb2 as wire
 from edge.wire.v1 import edgeloop_pb2_grpc as stubs

@@ -9,6 +9,7 @@ import ssl
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,20 +22,47 @@ if TYPE_CHECKING:
     import grpc
 
 WINDOW = 32
-"""Samples under way, as many as the server takes of one stream."""
+"""Samples under way without a receipt: as many as a device sends, and as the server takes of one stream."""
 
 
 def stream(target: str, keys: Path, waiting: list[Sample]) -> Iterator[float]:
     """One push stream, in the messages of the device's own transport; yields the time of each receipt."""
-    from edge.sync.grpc_transport import chunks_of
+    from edge.sync.throttle import Throttle
+    from edge.sync.upload import Upload
     from edge.wire import convert
     from edge.wire.v1 import edgeloop_pb2_grpc as stubs
 
+    window = Window(waiting)
     with channel(target, keys) as road:
-        messages = (convert.chunk_to_message(chunk) for sample in waiting for chunk in chunks_of(sample, 0))
-        for message in stubs.SamplesStub(road).Push(messages):
-            require_stored(convert.push_receipt_from_message(message))
-            yield time.perf_counter()
+        upload = Upload(window.samples(), window.at_hand, lambda: None, Throttle(0))
+        for message in stubs.SamplesStub(road).Push(upload.messages()):
+            for receipt in convert.push_receipts_from_message(message):
+                require_stored(receipt)
+                window.room.release()
+                yield time.perf_counter()
+
+
+class Window:
+    """Samples as the device's uploader gives them out: `WINDOW` without a receipt, small ones together."""
+
+    def __init__(self, waiting: list[Sample]) -> None:
+        self.room = threading.Semaphore(WINDOW)
+        self._waiting = deque(waiting)
+        self._has_room = False
+
+    def samples(self) -> Iterator[tuple[Sample, int]]:
+        """Each with nothing of it on the server."""
+        while self._waiting:
+            self._has_room = self._has_room or self.room.acquire()
+            self._has_room = False
+            yield self._waiting.popleft(), 0
+
+    def at_hand(self, most_bytes: int) -> bool:
+        """Whether the next one is that small and has room."""
+        if not self._waiting or len(self._waiting[0].payload) > most_bytes:
+            return False
+        self._has_room = self._has_room or self.room.acquire(blocking=False)
+        return self._has_room
 
 
 def put(target: str, keys: Path, waiting: list[Sample]) -> Iterator[float]:

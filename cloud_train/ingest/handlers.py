@@ -42,6 +42,7 @@ def answer_offer(
         refused=refused,
         partial={digest: offset for digest, offset in partial.items() if offset},
         retry_after_s=_BUSY_S if missing and intake.full() else 0.0,
+        together=True,
     )
 
 

@@ -6,8 +6,6 @@ again. Blocking; called on worker threads.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 from pathlib import Path
 from typing import BinaryIO
@@ -41,6 +39,7 @@ class Intake:
         self._max_pixels = max_pixels
         self._lock = threading.Lock()
         self._open: dict[str, int] = {}
+        self._there = {path.name for path in folder.iterdir()}  # or more: only what is missing here is surely not there
 
     def offset(self, offer: SampleOffer) -> int:
         """Bytes of an offered payload that are here already; 0 when more are here than it has."""
@@ -98,9 +97,9 @@ class Intake:
     def forget(self, digest: str) -> None:
         """Drops what an earlier upload left, unless somebody is sending it."""
         with self._lock:
-            if digest not in self._open:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(f"{self._folder}/{digest}")  # noqa: PTH108 - a path object takes longer than the call
+            if digest in self._there and digest not in self._open:
+                (self._folder / digest).unlink(missing_ok=True)
+                self._there.discard(digest)
 
     def release(self, digest: str) -> None:
         """Marks a digest as no longer open."""
@@ -113,6 +112,7 @@ class Intake:
             if taken > self._max_bytes:
                 raise RoadError("too many uploads at a time", hint="try again later", retry_after_s=_RETRY_S)
             self._open[offer.digest] = offer.size_bytes
+            self._there.add(offer.digest)
             self._drop_oldest(self._max_bytes - taken)
 
     def _drop_oldest(self, room: int) -> None:

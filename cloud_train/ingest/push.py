@@ -13,8 +13,10 @@ from cloud_train.ingest.push_stream import PushParts, PushStream, refused_receip
 from edge.sync.types import Chunk, Receipt, SampleOffer
 
 
-async def push(pieces: AsyncIterator[Chunk], parts: PushParts, *, caller: Caller) -> AsyncGenerator[Receipt, None]:
-    """Takes pieces until they end; yields every receipt once its sample is durable or refused for good.
+async def push(
+    pieces: AsyncIterator[Chunk], parts: PushParts, *, caller: Caller
+) -> AsyncGenerator[tuple[Receipt, ...], None]:
+    """Takes pieces until they end; yields receipts once their samples are durable or refused for good, all there are.
 
     Args:
         pieces: Those of a sample follow each other; the first carries the offer.
@@ -32,10 +34,8 @@ async def push(pieces: AsyncIterator[Chunk], parts: PushParts, *, caller: Caller
     stream.begin(reader)
     parts.open.add(stream)
     try:
-        while (said := await stream.said.get()) is not None:
-            if isinstance(said, Exception):
-                raise said
-            yield said
+        while receipts := await stream.receipts():
+            yield receipts
     finally:
         parts.open.discard(stream)
         stream.forget()

@@ -72,13 +72,12 @@ class PushParts:
 
 
 class PushStream:
-    """Reads one connection's pieces; one sample is open at a time. Made by `push`.
-
-    `said` carries the receipts, an error that ends the stream, or None at its end.
-    """
+    """Reads one connection's pieces; one sample is open at a time. Made by `push`."""
 
     def __init__(self, parts: PushParts, caller: Caller) -> None:
-        self.said: asyncio.Queue[Receipt | Exception | None] = asyncio.Queue()
+        self._said: asyncio.Queue[Receipt | Exception | None] = asyncio.Queue()  # receipts; an error or None at the end
+        self._has_ended = False
+        self._ended_by: Exception | None = None
         self._parts = parts
         self._caller = caller
         self._turn: str | None = None
@@ -91,6 +90,11 @@ class PushStream:
         self._reader: asyncio.Task[None] | None = None
         self._opened_at = self._moved_at = asyncio.get_running_loop().time()
         self._watch: asyncio.TimerHandle | None = None
+
+    @property
+    def num_unread(self) -> int:
+        """Receipts that nobody has taken yet."""
+        return self._said.qsize()
 
     def begin(self, reader: asyncio.Task[None]) -> None:
         """Starts to watch that something comes."""
@@ -124,10 +128,27 @@ class PushStream:
         finally:
             self._let_go()
         await self._until_under_way(0)
-        self.said.put_nowait(ended)
+        self._said.put_nowait(ended)
+
+    async def receipts(self) -> tuple[Receipt, ...]:
+        """All receipts that are ready, at least one; nothing at the end.
+
+        Raises:
+            Exception: What ended the stream, after the receipts that were ready before.
+        """
+        ready: list[Receipt] = []
+        while not self._has_ended and (not ready or not self._said.empty()):
+            said = self._said.get_nowait() if ready else await self._said.get()
+            if isinstance(said, Receipt):
+                ready.append(said)
+            else:
+                self._has_ended, self._ended_by = True, said
+        if not ready and self._ended_by is not None:
+            raise self._ended_by
+        return tuple(ready)
 
     async def _take(self, piece: Chunk) -> None:
-        while self.said.qsize() >= _MAX_UNREAD:  # a caller that reads no receipts
+        while self.num_unread >= _MAX_UNREAD:  # a caller that reads no receipts
             await asyncio.sleep(_UNREAD_S)
         if piece.digest not in self._skipped:
             self._skipped.clear()  # pieces of a sample follow each other: what was skipped before is over
@@ -206,17 +227,17 @@ class PushStream:
         match done.exception():
             case None:
                 self._parts.ledger.stored(begun)
-                self.said.put_nowait(stored_receipt(digest))
+                self._said.put_nowait(stored_receipt(digest))
             case PayloadRefusedError() as refusal:
                 self._refuse(digest, str(refusal))
             case Exception() as error:  # raised again by `push`
-                self.said.put_nowait(error)
+                self._said.put_nowait(error)
         self._under_way -= 1
         self._settled.set()
 
     def _refuse(self, digest: str, reason: str) -> None:
         self._parts.ledger.refused(self._caller, digest, reason)
-        self.said.put_nowait(refused_receipt(digest, reason))
+        self._said.put_nowait(refused_receipt(digest, reason))
 
     async def _until_under_way(self, number: int) -> None:
         while self._under_way > number:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,12 +12,12 @@ from cloud_train.ingest.callers import Context
 from cloud_train.ingest.desk import Desk, mapped
 from cloud_train.ingest.push import push, put
 from cloud_train.review.labels import record_feedback
-from edge.wire import convert
+from edge.wire import convert, limits
 from edge.wire.v1 import edgeloop_pb2 as wire
 from edge.wire.v1 import edgeloop_pb2_grpc as stubs
 
 if TYPE_CHECKING:
-    from edge.sync.types import Chunk
+    from edge.sync.types import Chunk, Receipt
 
 
 class SamplesServicer(stubs.SamplesServicer):
@@ -50,10 +50,12 @@ class SamplesServicer(stubs.SamplesServicer):
         async with mapped(context, self._desk.journal):
             caller = await desk.gate.admit(context)
             with desk.door.upload(caller):
-                pushing = push(_pieces(request_iterator), desk.pushes, caller=caller)
+                pieces = _Pieces(request_iterator)
+                pushing = push(pieces.read(), desk.pushes, caller=caller)
                 async with desk.gate.watched(caller), aclosing(pushing) as receipts:
-                    async for receipt in receipts:
-                        await context.write(convert.push_receipt_to_message(receipt))
+                    async for some in receipts:
+                        for message in _receipt_messages(some, together=pieces.together):
+                            await context.write(message)
 
     async def Put(self, request: wire.PutRequest, context: Context) -> wire.PushReceipt:  # noqa: N802
         """One small sample whole."""
@@ -79,6 +81,25 @@ class SamplesServicer(stubs.SamplesServicer):
             return convert.annotate_response_to_message()
 
 
-async def _pieces(messages: AsyncIterator[wire.Chunk]) -> AsyncIterator[Chunk]:
-    async for message in messages:
-        yield convert.chunk_from_message(message)
+class _Pieces:
+    """The pieces of a push.
+
+    Attributes:
+        together: Whether its device has sent several in one message, and so reads several receipts in one.
+    """
+
+    def __init__(self, messages: AsyncIterator[wire.Chunk]) -> None:
+        self.together = False
+        self._messages = messages
+
+    async def read(self) -> AsyncIterator[Chunk]:
+        async for message in self._messages:
+            self.together = self.together or bool(message.more)
+            for piece in convert.chunks_from_message(message):
+                yield piece
+
+
+def _receipt_messages(receipts: tuple[Receipt, ...], *, together: bool) -> Iterator[wire.PushReceipt]:
+    size = limits.MAX_TOGETHER if together else 1
+    for begin in range(0, len(receipts), size):
+        yield convert.push_receipts_to_message(receipts[begin : begin + size])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from edge.outbox.base import Sample
 from edge.sync.types import DeviceStatus, Directive, Enrolment, OfferReply, Receipt, SampleOffer
 from edge.types import Feedback
+
+
+def nothing_at_hand(_most_bytes: int) -> bool:
+    """Every sample travels alone."""
+    return False
 
 
 class SyncTransport(Protocol):
@@ -17,11 +22,15 @@ class SyncTransport(Protocol):
         """Asks which samples the server wants."""
         ...
 
-    def push(self, samples: Iterable[tuple[Sample, int]]) -> Iterator[Receipt]:
+    def push(
+        self, samples: Iterable[tuple[Sample, int]], *, at_hand: Callable[[int], bool] = nothing_at_hand
+    ) -> Iterator[Receipt]:
         """Sends payloads; yields receipts as they come, in any order.
 
         Args:
             samples: Each sample with the number of its first bytes that the server already has.
+            at_hand: Whether the next sample comes without waiting and has at most so many bytes: it may then travel
+                in one message with what came before.
         """
         ...
 

@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 
 from edge.errors import EdgeloopError, FormatError, MissingExtraError, RefusedError, RoadError, UsageError
 from edge.outbox.base import Sample
+from edge.sync.base import nothing_at_hand
 from edge.sync.credentials import ClientIdentity, own_offer, own_sample, own_status
 from edge.sync.patience import Patience
 from edge.sync.throttle import Throttle
-from edge.sync.types import Chunk, DeviceStatus, Directive, Enrolment, OfferReply, Receipt, SampleOffer
+from edge.sync.types import DeviceStatus, Directive, Enrolment, OfferReply, Receipt, SampleOffer
+from edge.sync.upload import Upload
 from edge.types import Feedback
 from edge.wire import convert, limits
 
@@ -104,14 +106,17 @@ class GrpcTransport:
         request = convert.offer_request_to_message(tuple(own_offer(offer, self._identity) for offer in offers))
         return self._call(self._samples.Offer, request, convert.offer_response_from_message)
 
-    def push(self, samples: Iterable[tuple[Sample, int]]) -> Iterator[Receipt]:
+    def push(
+        self, samples: Iterable[tuple[Sample, int]], *, at_hand: Callable[[int], bool] = nothing_at_hand
+    ) -> Iterator[Receipt]:
         """See `SyncTransport.push`. `samples` runs in another thread; what it raises is raised here."""
         patience = Patience(self._timeout_s)
         own = ((own_sample(sample, self._identity), offset) for sample, offset in samples)
-        upload = _Upload(own, patience.moved, self._throttle)
+        upload = Upload(own, at_hand, patience.moved, self._throttle)
         call = self._begin(lambda: self._samples.Push(upload.messages()))
         try:
-            yield from self._stream(call, patience, convert.push_receipt_from_message)
+            for receipts in self._stream(call, patience, convert.push_receipts_from_message):
+                yield from receipts
         except RoadError:
             if upload.failure is None:
                 raise
@@ -212,41 +217,6 @@ class GrpcTransport:
         except FormatError as cause:
             message = f"{self._target}: the answer makes no sense: {cause.message}"
             raise RoadError(message, hint="check that both sides run versions that fit") from cause
-
-
-class _Upload:
-    """The messages of one push, made in the thread that sends them.
-
-    A failure there ends the stream in order, so that receipts for what has arrived still come, and is kept for the
-    thread that reads them.
-    """
-
-    def __init__(self, samples: Iterable[tuple[Sample, int]], moved: Callable[[], None], throttle: Throttle) -> None:
-        self.failure: Exception | None = None
-        self._samples = samples
-        self._moved = moved
-        self._throttle = throttle
-
-    def messages(self) -> Iterator[object]:
-        try:
-            for sample, offset in self._samples:
-                for chunk in chunks_of(sample, offset, size_bytes=self._throttle.piece_bytes(limits.CHUNK_BYTES)):
-                    self._throttle.spend(len(chunk.data), waiting=self._moved)
-                    yield convert.chunk_to_message(chunk)
-                    self._moved()
-        except Exception as cause:
-            self.failure = cause
-
-
-def chunks_of(sample: Sample, offset: int, *, size_bytes: int = limits.CHUNK_BYTES) -> Iterator[Chunk]:
-    """Cuts a payload from `offset` on into pieces of a size; at least one, which carries the offer."""
-    size = len(sample.payload)
-    offer: SampleOffer | None = SampleOffer(digest=sample.digest, size_bytes=size, metadata=sample.metadata)
-    for begin in range(offset, max(size, offset + 1), size_bytes):
-        end = begin + size_bytes
-        data = sample.payload[begin:end]
-        yield Chunk(digest=sample.digest, offset=begin, data=data, last=end >= size, offer=offer)
-        offer = None
 
 
 def is_loopback(host: str) -> bool:

@@ -33,6 +33,7 @@ class OfferReply:
         refused: Digest to reason, never to be offered again.
         partial: Digest of a missing payload to the number of bytes the server already has.
         retry_after_s: Wait so long before the next offer; 0 for no wait.
+        together: Whether the server reads several small samples in one message.
     """
 
     missing: tuple[str, ...]
@@ -40,6 +41,7 @@ class OfferReply:
     refused: dict[str, str]
     partial: dict[str, int]
     retry_after_s: float
+    together: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

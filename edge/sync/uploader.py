@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
@@ -198,11 +199,11 @@ class _Round:
         wanted = [self._open[digest] for digest in reply.missing if digest in self._open]
         if not wanted:
             return
-        feed = _Feed(self._outbox, wanted, reply.partial)
+        feed = _Feed(self._outbox, wanted, reply)
         try:
             with contextlib.ExitStack() as at_exit:
                 at_exit.callback(feed.stop)
-                receipts = self._transport.push(feed)
+                receipts = self._transport.push(feed, at_hand=feed.at_hand)
                 if isinstance(receipts, Generator):
                     at_exit.callback(receipts.close)
                 for receipt in receipts:
@@ -241,35 +242,45 @@ def _offer_of(entry: OutboxEntry) -> SampleOffer | None:
 
 
 class _Feed:
-    """The samples of one push, read from the outbox one by one, at most `limits.WINDOW` of them without a receipt.
+    """The samples of one push, read from the outbox one by one, a window of them without a receipt.
 
-    Iterated in the transport's thread; `settled` and `stop` come from the thread that reads the receipts.
+    Iterated in the transport's thread, which calls `at_hand` too; `settled` and `stop` come from the thread that reads
+    the receipts.
     """
 
-    def __init__(self, outbox: SampleOutbox, wanted: list[SampleOffer], partial: dict[str, int]) -> None:
+    def __init__(self, outbox: SampleOutbox, wanted: list[SampleOffer], reply: OfferReply) -> None:
         self.bytes_sent = 0
         self.gone: list[str] = []
         self._outbox = outbox
-        self._wanted = wanted
-        self._partial = partial
-        self._slots = threading.Semaphore(limits.WINDOW)
+        self._wanted = deque(wanted)
+        self._reply = reply
+        self._slots = threading.Semaphore(limits.WINDOW_TOGETHER if reply.together else limits.WINDOW)
+        self._has_slot = False
         self._settled: set[str] = set()
         self._under_way: set[str] = set()
         self._stopped = False
 
     def __iter__(self) -> Iterator[tuple[Sample, int]]:
-        for offer in self._wanted:
-            self._slots.acquire()
+        while self._wanted:
+            self._has_slot = self._has_slot or self._slots.acquire()
             if self._stopped:
                 return
+            offer = self._wanted.popleft()
             sample = self._read(offer)
             if sample is None:
-                self._slots.release()
                 continue
+            self._has_slot = False
             self._under_way.add(offer.digest)
             offset = self._offset(offer)
             self.bytes_sent += offer.size_bytes - offset
             yield sample, offset
+
+    def at_hand(self, most_bytes: int) -> bool:
+        """Whether the server reads samples together, and the next one is that small and need not wait for a receipt."""
+        if not self._reply.together or not self._wanted or self._wanted[0].size_bytes > most_bytes:
+            return False
+        self._has_slot = self._has_slot or self._slots.acquire(blocking=False)
+        return self._has_slot
 
     def settled(self, digest: str) -> None:
         """A receipt has come: one more may go."""
@@ -296,5 +307,5 @@ class _Feed:
 
     def _offset(self, offer: SampleOffer) -> int:
         """Where to go on; from the start when the server claims to have more than there is."""
-        offset = self._partial.get(offer.digest, 0)
+        offset = self._reply.partial.get(offer.digest, 0)
         return offset if offset <= offer.size_bytes else 0

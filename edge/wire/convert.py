@@ -1,12 +1,14 @@
 """Values to messages and back: the only reader and writer of message fields, on the device and on the server.
 
-Each message has `<message>_to_message` and `<message>_from_message`, named after it in snake case. Both check the value
-with `edge.wire.limits`; what does not pass is a `FormatError` that names the field.
+Each message has `<message>_to_message` and `<message>_from_message`, named after it in snake case; those named in the
+plural put several values into one message. All check with `edge.wire.limits`; what does not pass is a `FormatError`
+that names the field.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from edge.errors import FormatError
@@ -83,6 +85,7 @@ def offer_response_to_message(value: OfferReply) -> wire.OfferResponse:
         refused={digest: limits.shortened(reason) for digest, reason in value.refused.items()},
         partial=value.partial,
         retry_after_s=value.retry_after_s,
+        together=value.together,
     )
     offer_response_from_message(message)
     return message
@@ -96,6 +99,7 @@ def offer_response_from_message(message: wire.OfferResponse) -> OfferReply:
         refused=dict(message.refused),
         partial=dict(message.partial),
         retry_after_s=message.retry_after_s,
+        together=message.together,
     )
     limits.check_reply(value)
     return value
@@ -118,6 +122,24 @@ def chunk_from_message(message: wire.Chunk) -> Chunk:
     return value
 
 
+def chunks_to_message(values: Sequence[Chunk]) -> wire.Chunk:
+    """Pieces that follow each other in one message; at least one."""
+    limits.check_count(len(values), "chunks", low=1, high=limits.MAX_TOGETHER)
+    message = chunk_to_message(values[0])
+    message.more.extend(map(chunk_to_message, values[1:]))
+    return message
+
+
+def chunks_from_message(message: wire.Chunk) -> Iterator[Chunk]:
+    """The pieces of a message in their order, each checked when its turn comes."""
+    limits.check_count(len(message.more) + 1, "chunks", high=limits.MAX_TOGETHER)
+    yield chunk_from_message(message)
+    for piece in message.more:
+        if piece.more:
+            raise FormatError("chunk.more: a chunk that follows another carries none of its own")
+        yield chunk_from_message(piece)
+
+
 def push_receipt_to_message(value: Receipt) -> wire.PushReceipt:
     """The server's word, as a message; the reason is cut to what may be sent."""
     from edge.wire.v1 import edgeloop_pb2 as wire
@@ -133,6 +155,20 @@ def push_receipt_from_message(message: wire.PushReceipt) -> Receipt:
     value = Receipt(digest=message.digest, status=status, reason=message.reason)
     limits.check_receipt(value)
     return value
+
+
+def push_receipts_to_message(values: Sequence[Receipt]) -> wire.PushReceipt:
+    """Receipts in one message; at least one."""
+    limits.check_count(len(values), "receipts", low=1, high=limits.MAX_TOGETHER)
+    message = push_receipt_to_message(values[0])
+    message.more.extend(map(push_receipt_to_message, values[1:]))
+    return message
+
+
+def push_receipts_from_message(message: wire.PushReceipt) -> tuple[Receipt, ...]:
+    """The receipts of a message, checked."""
+    limits.check_count(len(message.more) + 1, "receipts", high=limits.MAX_TOGETHER)
+    return (push_receipt_from_message(message), *map(push_receipt_from_message, message.more))
 
 
 def feedback_to_message(value: Feedback) -> wire.Feedback:

@@ -29,6 +29,10 @@ CHUNK_BYTES = 256 * 1024
 """Size of the pieces that payloads and files travel in."""
 WINDOW = 8
 """Samples that may be under way without a receipt; a server commits at the latest when so many wait."""
+WINDOW_TOGETHER = 32
+"""The same where the server reads several in one message."""
+MAX_TOGETHER = 64
+"""Pieces, or receipts, in one message."""
 MAX_CHUNK_BYTES = 1024 * 1024
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_PAYLOAD_BYTES = 32 * 1024 * 1024

@@ -160,6 +160,20 @@ TABLE = (
     ),
     Attack(
         item="absurd numbers",
+        play=sample.more_chunks_in_a_message_than_any_device_sends,
+        status="INVALID_ARGUMENT",
+        words="chunks: 30001 is not between 0 and 64",
+        audit="call.refused",
+    ),
+    Attack(
+        item="absurd numbers",
+        play=sample.chunks_within_chunks_within_chunks,
+        status="INVALID_ARGUMENT",
+        words="chunk.more: a chunk that follows another carries none of its own",
+        audit="call.refused",
+    ),
+    Attack(
+        item="absurd numbers",
         play=sample.too_many_offers,
         status="INVALID_ARGUMENT",
         words="offers: 257 is not between 0 and 256",
@@ -259,6 +273,7 @@ TABLE = (
             sample.push_in_anothers_name,
             sample.put_in_anothers_name,
             sample.push_that_changes_its_name_midway,
+            sample.anothers_sample_behind_one_of_its_own,
         )
     ),
     Attack(

@@ -16,8 +16,9 @@ from sample_values import make_picture_sample, make_sample, offer_of, sample_of
 from cloud_train.ingest.server import running_server
 from edge.errors import RefusedError, RoadError
 from edge.outbox.base import Sample
-from edge.sync.grpc_transport import GrpcTransport, chunks_of
+from edge.sync.grpc_transport import GrpcTransport
 from edge.sync.types import DeviceStatus, Receipt, ReceiptStatus
+from edge.sync.upload import chunks_of
 from edge.types import Feedback, FeedbackKind
 from edge.wire import convert, limits
 from edge.wire.v1 import edgeloop_pb2_grpc as stubs
@@ -100,6 +101,15 @@ def test_a_receipt_comes_before_the_push_has_ended(transport: GrpcTransport) -> 
     for receipt in transport.push(one_window_ahead()):
         seen.append(receipt.digest)
     assert sorted(seen) == sorted(sample.digest for sample in samples)
+
+
+def test_small_samples_may_travel_together(transport: GrpcTransport) -> None:
+    samples = [make_picture_sample(number) for number in range(20)]
+    assert transport.offer(tuple(map(offer_of, samples))).together
+    receipts = list(transport.push(((sample, 0) for sample in samples), at_hand=lambda most_bytes: most_bytes > 20_000))
+    assert sorted(receipt.digest for receipt in receipts) == sorted(sample.digest for sample in samples)
+    assert {receipt.status for receipt in receipts} == {ReceiptStatus.STORED}
+    assert set(transport.offer(tuple(map(offer_of, samples))).known) == {sample.digest for sample in samples}
 
 
 def test_a_large_sample_travels_in_pieces(transport: GrpcTransport) -> None:

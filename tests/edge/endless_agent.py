@@ -91,7 +91,7 @@ class Road:
         missing = tuple(digest for digest in digests if digest not in known)
         return OfferReply(missing=missing, known=known, refused={}, partial={}, retry_after_s=0.0)
 
-    def push(self, samples: Iterable[tuple[Sample, int]]) -> Iterator[Receipt]:
+    def push(self, samples: Iterable[tuple[Sample, int]], *, at_hand: object = None) -> Iterator[Receipt]:
         for sample, _ in samples:
             self._require_up()
             with self.lock:

@@ -58,7 +58,7 @@ class BusyRoad(RepositoryRoad):
             raise RoadError("the server is busy", retry_after_s=self.wait_s)
         return super().offer(offers)
 
-    def push(self, samples: Iterable[tuple[Sample, int]]) -> Iterator[Receipt]:
+    def push(self, samples: Iterable[tuple[Sample, int]], *, at_hand: object = None) -> Iterator[Receipt]:
         for receipt in super().push(samples):
             self.spent_s += self.each_s
             yield receipt

@@ -256,8 +256,8 @@ def test_hours_that_end_stop_an_upload_between_two_rounds(tmp_path):
     local(world, 23)
     real = world.road.push
 
-    def push(samples):
-        yield from real(samples)
+    def push(samples, *, at_hand):
+        yield from real(samples, at_hand=at_hand)
         local(world, 7)
 
     world.road.push = push

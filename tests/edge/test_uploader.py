@@ -198,9 +198,12 @@ class ScriptedRoad:
         push: Callable[[Iterable[tuple[Sample, int]]], Iterator[Receipt]],
         reply: Callable[[tuple[SampleOffer, ...]], OfferReply] | None = None,
     ) -> None:
-        self.push = push
+        self._push = push
         self.reply = reply
         self.offered: list[tuple[SampleOffer, ...]] = []
+
+    def push(self, samples: Iterable[tuple[Sample, int]], *, at_hand: object = None) -> Iterator[Receipt]:
+        return self._push(samples)
 
     def offer(self, offers: tuple[SampleOffer, ...]) -> OfferReply:
         self.offered.append(offers)
@@ -241,6 +244,57 @@ def test_at_most_a_window_is_under_way_without_a_receipt(outbox: SampleOutbox) -
 
     assert drain(outbox, ScriptedRoad(push), now=time.time, batch=32).sent == 32
     assert most_under_way == limits.WINDOW == 8
+
+
+def test_small_samples_travel_together_where_the_server_reads_them_so(
+    server: RunningServer, transport: GrpcTransport, outbox: SampleOutbox
+) -> None:
+    samples = keep(outbox, 40)
+    assert drain(outbox, transport, now=time.time, batch=20).sent == 40
+    assert server.state.messages == [20, 20]
+    assert server.state.stored == {sample.digest: sample.payload for sample in samples}
+
+
+def test_no_server_gets_samples_together_that_does_not_say_it_reads_them(
+    server: RunningServer, transport: GrpcTransport, outbox: SampleOutbox
+) -> None:
+    server.state.together = False
+    keep(outbox, 20)
+    assert drain(outbox, transport, now=time.time).sent == 20
+    assert server.state.messages == [1] * 20
+
+
+def test_samples_that_travel_together_are_no_more_than_one_large_piece(
+    server: RunningServer, transport: GrpcTransport, outbox: SampleOutbox
+) -> None:
+    keep(outbox, 12, size_bytes=limits.CHUNK_BYTES // 4)
+    assert drain(outbox, transport, now=time.time).sent == 12
+    assert server.state.messages == [4, 4, 4]
+
+
+def test_at_most_a_larger_window_is_under_way_where_samples_travel_together(
+    server: RunningServer, transport: GrpcTransport, outbox: SampleOutbox
+) -> None:
+    server.state.receipts_group = limits.WINDOW_TOGETHER
+    keep(outbox, 100)
+    assert drain(outbox, transport, now=time.time, batch=100).sent == 100
+    assert server.state.messages[0] == limits.WINDOW_TOGETHER == 32
+    assert sum(server.state.messages) == 100
+
+
+def test_what_was_put_together_goes_although_the_next_one_was_sent_by_another_process(
+    server: RunningServer, transport: GrpcTransport
+) -> None:
+    class Emptied(MemoryOutbox):
+        def payload(self, digest: str) -> bytes:
+            if digest == samples[-1].digest:
+                raise KeyError(digest)
+            return super().payload(digest)
+
+    outbox = Emptied()
+    samples = keep(outbox, 5)
+    assert drain(outbox, transport, now=time.time).sent == 4
+    assert server.state.messages == [4]
 
 
 def test_receipts_are_written_down_in_small_groups_while_the_push_goes_on(outbox: SampleOutbox) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -119,7 +119,7 @@ def test_answers_survive(digest: str, value: Feedback) -> None:
 
 def messages_and_readers() -> list[tuple[type, Callable[[object], object]]]:
     names = [name.removesuffix("_from_message") for name in dir(convert) if name.endswith("_from_message")]
-    classes = ["".join(word.capitalize() for word in name.split("_")) for name in names]
+    classes = ["".join(word.capitalize() for word in name.removesuffix("s").split("_")) for name in names]
     readers = [getattr(convert, f"{name}_from_message") for name in names]
     return [(getattr(wire, cls), reader) for cls, reader in zip(classes, readers, strict=True)]
 
@@ -142,7 +142,9 @@ def test_damage_gives_a_value_or_a_format_error_and_nothing_else(
     except DecodeError:
         return
     with contextlib.suppress(FormatError):
-        read(received)
+        value = read(received)
+        if isinstance(value, Iterator):
+            list(value)
 
 
 @pytest.mark.parametrize(
@@ -248,6 +250,33 @@ def test_a_wrong_chunk_names_its_field(chunk: dict[str, object], named: str) -> 
     message = wire.Chunk(**{"digest": DIGEST, "offset": 0, "data": b"x", "last": False, **chunk})
     with pytest.raises(FormatError, match=rf"^{named}"):
         convert.chunk_from_message(message)
+
+
+def test_pieces_that_travel_together_survive_in_their_order() -> None:
+    values = [Chunk(digest=DIGEST, offset=number, data=b"x", last=False) for number in range(limits.MAX_TOGETHER)]
+    message = wire.Chunk.FromString(convert.chunks_to_message(values).SerializeToString())
+    assert list(convert.chunks_from_message(message)) == values
+    assert list(convert.chunks_from_message(convert.chunk_to_message(values[0]))) == values[:1]
+    receipts = tuple(Receipt(digest=f"{number:064x}", status=ReceiptStatus.STORED) for number in range(3))
+    assert convert.push_receipts_from_message(convert.push_receipts_to_message(receipts)) == receipts
+
+
+def test_too_many_pieces_or_pieces_within_pieces_are_refused() -> None:
+    value = Chunk(digest=DIGEST, offset=0, data=b"x", last=False)
+    message = convert.chunk_to_message(value)
+    with pytest.raises(FormatError, match=r"^chunks: 65 is not between 1 and 64"):
+        convert.chunks_to_message([value] * (limits.MAX_TOGETHER + 1))
+    many = wire.Chunk(digest=DIGEST, data=b"x", more=[message] * limits.MAX_TOGETHER)
+    with pytest.raises(FormatError, match=r"^chunks: 65 is not"):
+        next(convert.chunks_from_message(many))
+    nested = wire.Chunk(digest=DIGEST, data=b"x", more=[wire.Chunk(digest=DIGEST, data=b"x", more=[message])])
+    pieces = convert.chunks_from_message(nested)
+    assert next(pieces) == value
+    with pytest.raises(FormatError, match=r"chunk\.more"):
+        next(pieces)
+    receipts = wire.PushReceipt(digest=DIGEST, status="stored", more=[wire.PushReceipt()] * limits.MAX_TOGETHER)
+    with pytest.raises(FormatError, match=r"^receipts: 65 is not"):
+        convert.push_receipts_from_message(receipts)
 
 
 def test_an_offer_of_another_sample_is_refused() -> None:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65\x64ge/wire/v1/edgeloop.proto\x12\x10\x65\x64geloop.wire.v1\"\xd9\x01\n\x0eSampleMetadata\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61ptured_at\x18\x02 \x01(\x01\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x15\n\rprediction_id\x18\x04 \x01(\t\x12\x15\n\rbundle_digest\x18\x05 \x01(\t\x12\r\n\x05label\x18\x06 \x01(\t\x12\x12\n\nconfidence\x18\x07 \x01(\x01\x12\x0e\n\x06margin\x18\x08 \x01(\x01\x12\x0f\n\x07outcome\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12\r\n\x05value\x18\x0b \x01(\x01\"e\n\x0bSampleOffer\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x32\n\x08metadata\x18\x03 \x01(\x0b\x32 .edgeloop.wire.v1.SampleMetadata\"=\n\x0cOfferRequest\x12-\n\x06offers\x18\x01 \x03(\x0b\x32\x1d.edgeloop.wire.v1.SampleOffer\"\xa4\x02\n\rOfferResponse\x12\x0f\n\x07missing\x18\x01 \x03(\t\x12\r\n\x05known\x18\x02 \x03(\t\x12=\n\x07refused\x18\x03 \x03(\x0b\x32,.edgeloop.wire.v1.OfferResponse.RefusedEntry\x12=\n\x07partial\x18\x04 \x03(\x0b\x32,.edgeloop.wire.v1.OfferResponse.PartialEntry\x12\x15\n\rretry_after_s\x18\x05 \x01(\x01\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cPartialEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"q\n\x05\x43hunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0c\n\x04last\x18\x04 \x01(\x08\x12,\n\x05offer\x18\x05 \x01(\x0b\x32\x1d.edgeloop.wire.v1.SampleOffer\"=\n\x0bPushReceipt\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"H\n\nPutRequest\x12,\n\x05offer\x18\x01 \x01(\x0b\x32\x1d.edgeloop.wire.v1.SampleOffer\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"@\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0b\n\x03who\x18\x03 \x01(\t\x12\n\n\x02\x61t\x18\x04 \x01(\x01\"O\n\x0f\x41nnotateRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12,\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x02 \x01(\x0b\x32\x1a.edgeloop.wire.v1.Feedback\"\x12\n\x10\x41nnotateResponse\"\xc3\x03\n\x0e\x43heckInRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x10\n\x08software\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x16\n\x0e\x62undle_version\x18\x04 \x01(\x04\x12\x16\n\x0eoutbox_pending\x18\x05 \x01(\x04\x12\x0e\n\x06\x66rames\x18\x06 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x07 \x01(\x04\x12\x11\n\tconfirmed\x18\x08 \x01(\x04\x12\x0f\n\x07unknown\x18\t \x01(\x04\x12\x0c\n\x04kept\x18\n \x01(\x04\x12\x16\n\x0elatency_p50_ms\x18\x0b \x01(\x01\x12\x12\n\nlast_error\x18\x0c \x01(\t\x12\x14\n\x0coutbox_bytes\x18\r \x01(\x04\x12\x15\n\routbox_parked\x18\x0e \x01(\x04\x12\x0e\n\x06starts\x18\x0f \x01(\x04\x12\x16\n\x0eunclean_starts\x18\x10 \x01(\x04\x12\x10\n\x08on_trial\x18\x11 \x01(\x08\x12\x10\n\x08rejected\x18\x12 \x03(\t\x12\r\n\x05\x63lock\x18\x13 \x01(\x01\x12\x10\n\x08platform\x18\x14 \x01(\t\x12+\n\x05hours\x18\x15 \x03(\x0b\x32\x1c.edgeloop.wire.v1.BundleHour\"\x80\x03\n\nBundleHour\x12\x15\n\rbundle_digest\x18\x01 \x01(\t\x12\x0c\n\x04hour\x18\x02 \x01(\x04\x12\x0b\n\x03run\x18\x03 \x01(\t\x12\x0e\n\x06\x66rames\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x05 \x01(\x04\x12\x11\n\tconfirmed\x18\x06 \x01(\x04\x12\x0f\n\x07unknown\x18\x07 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x08 \x01(\x04\x12\x0c\n\x04kept\x18\t \x01(\x04\x12\x12\n\nconfidence\x18\n \x03(\x04\x12:\n\x07\x63lasses\x18\x0b \x03(\x0b\x32).edgeloop.wire.v1.BundleHour.ClassesEntry\x12\x16\n\x0elatency_p50_ms\x18\x0c \x01(\x01\x12\x16\n\x0elatency_p90_ms\x18\r \x01(\x01\x12\x16\n\x0elatency_p99_ms\x18\x0e \x01(\x01\x12\x14\n\x0coutbox_depth\x18\x0f \x01(\x04\x1a.\n\x0c\x43lassesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"e\n\x0f\x43heckInResponse\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x15\n\rbundle_digest\x18\x02 \x01(\t\x12\x12\n\ncheck_in_s\x18\x03 \x01(\x01\x12\x16\n\x0eupdate_windows\x18\x04 \x01(\t\"A\n\rEnrollRequest\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63sr_pem\x18\x03 \x01(\x0c\"\x1f\n\x0cRenewRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\"S\n\x0e\x45nrollResponse\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x02 \x01(\x0c\x12\x15\n\rauthority_pem\x18\x03 \x01(\x0c\",\n\x0c\x46\x65tchRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"\x1a\n\nFetchChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\xae\x02\n\x07Samples\x12H\n\x05Offer\x12\x1e.edgeloop.wire.v1.OfferRequest\x1a\x1f.edgeloop.wire.v1.OfferResponse\x12\x42\n\x04Push\x12\x17.edgeloop.wire.v1.Chunk\x1a\x1d.edgeloop.wire.v1.PushReceipt(\x01\x30\x01\x12\x42\n\x03Put\x12\x1c.edgeloop.wire.v1.PutRequest\x1a\x1d.edgeloop.wire.v1.PushReceipt\x12Q\n\x08\x41nnotate\x12!.edgeloop.wire.v1.AnnotateRequest\x1a\".edgeloop.wire.v1.AnnotateResponse2\xef\x01\n\x05\x46leet\x12K\n\x06\x45nroll\x12\x1f.edgeloop.wire.v1.EnrollRequest\x1a .edgeloop.wire.v1.EnrollResponse\x12I\n\x05Renew\x12\x1e.edgeloop.wire.v1.RenewRequest\x1a .edgeloop.wire.v1.EnrollResponse\x12N\n\x07\x43heckIn\x12 .edgeloop.wire.v1.CheckInRequest\x1a!.edgeloop.wire.v1.CheckInResponse2R\n\x07Updates\x12G\n\x05\x46\x65tch\x12\x1e.edgeloop.wire.v1.FetchRequest\x1a\x1c.edgeloop.wire.v1.FetchChunk0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65\x64ge/wire/v1/edgeloop.proto\x12\x10\x65\x64geloop.wire.v1\"\xd9\x01\n\x0eSampleMetadata\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61ptured_at\x18\x02 \x01(\x01\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x15\n\rprediction_id\x18\x04 \x01(\t\x12\x15\n\rbundle_digest\x18\x05 \x01(\t\x12\r\n\x05label\x18\x06 \x01(\t\x12\x12\n\nconfidence\x18\x07 \x01(\x01\x12\x0e\n\x06margin\x18\x08 \x01(\x01\x12\x0f\n\x07outcome\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12\r\n\x05value\x18\x0b \x01(\x01\"e\n\x0bSampleOffer\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x32\n\x08metadata\x18\x03 \x01(\x0b\x32 .edgeloop.wire.v1.SampleMetadata\"=\n\x0cOfferRequest\x12-\n\x06offers\x18\x01 \x03(\x0b\x32\x1d.edgeloop.wire.v1.SampleOffer\"\xb6\x02\n\rOfferResponse\x12\x0f\n\x07missing\x18\x01 \x03(\t\x12\r\n\x05known\x18\x02 \x03(\t\x12=\n\x07refused\x18\x03 \x03(\x0b\x32,.edgeloop.wire.v1.OfferResponse.RefusedEntry\x12=\n\x07partial\x18\x04 \x03(\x0b\x32,.edgeloop.wire.v1.OfferResponse.PartialEntry\x12\x15\n\rretry_after_s\x18\x05 \x01(\x01\x12\x10\n\x08together\x18\x06 \x01(\x08\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cPartialEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x98\x01\n\x05\x43hunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0c\n\x04last\x18\x04 \x01(\x08\x12,\n\x05offer\x18\x05 \x01(\x0b\x32\x1d.edgeloop.wire.v1.SampleOffer\x12%\n\x04more\x18\x06 \x03(\x0b\x32\x17.edgeloop.wire.v1.Chunk\"j\n\x0bPushReceipt\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12+\n\x04more\x18\x04 \x03(\x0b\x32\x1d.edgeloop.wire.v1.PushReceipt\"H\n\nPutRequest\x12,\n\x05offer\x18\x01 \x01(\x0b\x32\x1d.edgeloop.wire.v1.SampleOffer\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"@\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0b\n\x03who\x18\x03 \x01(\t\x12\n\n\x02\x61t\x18\x04 \x01(\x01\"O\n\x0f\x41nnotateRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12,\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x02 \x01(\x0b\x32\x1a.edgeloop.wire.v1.Feedback\"\x12\n\x10\x41nnotateResponse\"\xc3\x03\n\x0e\x43heckInRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x10\n\x08software\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x16\n\x0e\x62undle_version\x18\x04 \x01(\x04\x12\x16\n\x0eoutbox_pending\x18\x05 \x01(\x04\x12\x0e\n\x06\x66rames\x18\x06 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x07 \x01(\x04\x12\x11\n\tconfirmed\x18\x08 \x01(\x04\x12\x0f\n\x07unknown\x18\t \x01(\x04\x12\x0c\n\x04kept\x18\n \x01(\x04\x12\x16\n\x0elatency_p50_ms\x18\x0b \x01(\x01\x12\x12\n\nlast_error\x18\x0c \x01(\t\x12\x14\n\x0coutbox_bytes\x18\r \x01(\x04\x12\x15\n\routbox_parked\x18\x0e \x01(\x04\x12\x0e\n\x06starts\x18\x0f \x01(\x04\x12\x16\n\x0eunclean_starts\x18\x10 \x01(\x04\x12\x10\n\x08on_trial\x18\x11 \x01(\x08\x12\x10\n\x08rejected\x18\x12 \x03(\t\x12\r\n\x05\x63lock\x18\x13 \x01(\x01\x12\x10\n\x08platform\x18\x14 \x01(\t\x12+\n\x05hours\x18\x15 \x03(\x0b\x32\x1c.edgeloop.wire.v1.BundleHour\"\x80\x03\n\nBundleHour\x12\x15\n\rbundle_digest\x18\x01 \x01(\t\x12\x0c\n\x04hour\x18\x02 \x01(\x04\x12\x0b\n\x03run\x18\x03 \x01(\t\x12\x0e\n\x06\x66rames\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x05 \x01(\x04\x12\x11\n\tconfirmed\x18\x06 \x01(\x04\x12\x0f\n\x07unknown\x18\x07 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x08 \x01(\x04\x12\x0c\n\x04kept\x18\t \x01(\x04\x12\x12\n\nconfidence\x18\n \x03(\x04\x12:\n\x07\x63lasses\x18\x0b \x03(\x0b\x32).edgeloop.wire.v1.BundleHour.ClassesEntry\x12\x16\n\x0elatency_p50_ms\x18\x0c \x01(\x01\x12\x16\n\x0elatency_p90_ms\x18\r \x01(\x01\x12\x16\n\x0elatency_p99_ms\x18\x0e \x01(\x01\x12\x14\n\x0coutbox_depth\x18\x0f \x01(\x04\x1a.\n\x0c\x43lassesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"e\n\x0f\x43heckInResponse\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x15\n\rbundle_digest\x18\x02 \x01(\t\x12\x12\n\ncheck_in_s\x18\x03 \x01(\x01\x12\x16\n\x0eupdate_windows\x18\x04 \x01(\t\"A\n\rEnrollRequest\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63sr_pem\x18\x03 \x01(\x0c\"\x1f\n\x0cRenewRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\"S\n\x0e\x45nrollResponse\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x02 \x01(\x0c\x12\x15\n\rauthority_pem\x18\x03 \x01(\x0c\",\n\x0c\x46\x65tchRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"\x1a\n\nFetchChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\xae\x02\n\x07Samples\x12H\n\x05Offer\x12\x1e.edgeloop.wire.v1.OfferRequest\x1a\x1f.edgeloop.wire.v1.OfferResponse\x12\x42\n\x04Push\x12\x17.edgeloop.wire.v1.Chunk\x1a\x1d.edgeloop.wire.v1.PushReceipt(\x01\x30\x01\x12\x42\n\x03Put\x12\x1c.edgeloop.wire.v1.PutRequest\x1a\x1d.edgeloop.wire.v1.PushReceipt\x12Q\n\x08\x41nnotate\x12!.edgeloop.wire.v1.AnnotateRequest\x1a\".edgeloop.wire.v1.AnnotateResponse2\xef\x01\n\x05\x46leet\x12K\n\x06\x45nroll\x12\x1f.edgeloop.wire.v1.EnrollRequest\x1a .edgeloop.wire.v1.EnrollResponse\x12I\n\x05Renew\x12\x1e.edgeloop.wire.v1.RenewRequest\x1a .edgeloop.wire.v1.EnrollResponse\x12N\n\x07\x43heckIn\x12 .edgeloop.wire.v1.CheckInRequest\x1a!.edgeloop.wire.v1.CheckInResponse2R\n\x07Updates\x12G\n\x05\x46\x65tch\x12\x1e.edgeloop.wire.v1.FetchRequest\x1a\x1c.edgeloop.wire.v1.FetchChunk0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,45 +44,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OFFERREQUEST']._serialized_start=372
   _globals['_OFFERREQUEST']._serialized_end=433
   _globals['_OFFERRESPONSE']._serialized_start=436
-  _globals['_OFFERRESPONSE']._serialized_end=728
-  _globals['_OFFERRESPONSE_REFUSEDENTRY']._serialized_start=634
-  _globals['_OFFERRESPONSE_REFUSEDENTRY']._serialized_end=680
-  _globals['_OFFERRESPONSE_PARTIALENTRY']._serialized_start=682
-  _globals['_OFFERRESPONSE_PARTIALENTRY']._serialized_end=728
-  _globals['_CHUNK']._serialized_start=730
-  _globals['_CHUNK']._serialized_end=843
-  _globals['_PUSHRECEIPT']._serialized_start=845
-  _globals['_PUSHRECEIPT']._serialized_end=906
-  _globals['_PUTREQUEST']._serialized_start=908
-  _globals['_PUTREQUEST']._serialized_end=980
-  _globals['_FEEDBACK']._serialized_start=982
-  _globals['_FEEDBACK']._serialized_end=1046
-  _globals['_ANNOTATEREQUEST']._serialized_start=1048
-  _globals['_ANNOTATEREQUEST']._serialized_end=1127
-  _globals['_ANNOTATERESPONSE']._serialized_start=1129
-  _globals['_ANNOTATERESPONSE']._serialized_end=1147
-  _globals['_CHECKINREQUEST']._serialized_start=1150
-  _globals['_CHECKINREQUEST']._serialized_end=1601
-  _globals['_BUNDLEHOUR']._serialized_start=1604
-  _globals['_BUNDLEHOUR']._serialized_end=1988
-  _globals['_BUNDLEHOUR_CLASSESENTRY']._serialized_start=1942
-  _globals['_BUNDLEHOUR_CLASSESENTRY']._serialized_end=1988
-  _globals['_CHECKINRESPONSE']._serialized_start=1990
-  _globals['_CHECKINRESPONSE']._serialized_end=2091
-  _globals['_ENROLLREQUEST']._serialized_start=2093
-  _globals['_ENROLLREQUEST']._serialized_end=2158
-  _globals['_RENEWREQUEST']._serialized_start=2160
-  _globals['_RENEWREQUEST']._serialized_end=2191
-  _globals['_ENROLLRESPONSE']._serialized_start=2193
-  _globals['_ENROLLRESPONSE']._serialized_end=2276
-  _globals['_FETCHREQUEST']._serialized_start=2278
-  _globals['_FETCHREQUEST']._serialized_end=2322
-  _globals['_FETCHCHUNK']._serialized_start=2324
-  _globals['_FETCHCHUNK']._serialized_end=2350
-  _globals['_SAMPLES']._serialized_start=2353
-  _globals['_SAMPLES']._serialized_end=2655
-  _globals['_FLEET']._serialized_start=2658
-  _globals['_FLEET']._serialized_end=2897
-  _globals['_UPDATES']._serialized_start=2899
-  _globals['_UPDATES']._serialized_end=2981
+  _globals['_OFFERRESPONSE']._serialized_end=746
+  _globals['_OFFERRESPONSE_REFUSEDENTRY']._serialized_start=652
+  _globals['_OFFERRESPONSE_REFUSEDENTRY']._serialized_end=698
+  _globals['_OFFERRESPONSE_PARTIALENTRY']._serialized_start=700
+  _globals['_OFFERRESPONSE_PARTIALENTRY']._serialized_end=746
+  _globals['_CHUNK']._serialized_start=749
+  _globals['_CHUNK']._serialized_end=901
+  _globals['_PUSHRECEIPT']._serialized_start=903
+  _globals['_PUSHRECEIPT']._serialized_end=1009
+  _globals['_PUTREQUEST']._serialized_start=1011
+  _globals['_PUTREQUEST']._serialized_end=1083
+  _globals['_FEEDBACK']._serialized_start=1085
+  _globals['_FEEDBACK']._serialized_end=1149
+  _globals['_ANNOTATEREQUEST']._serialized_start=1151
+  _globals['_ANNOTATEREQUEST']._serialized_end=1230
+  _globals['_ANNOTATERESPONSE']._serialized_start=1232
+  _globals['_ANNOTATERESPONSE']._serialized_end=1250
+  _globals['_CHECKINREQUEST']._serialized_start=1253
+  _globals['_CHECKINREQUEST']._serialized_end=1704
+  _globals['_BUNDLEHOUR']._serialized_start=1707
+  _globals['_BUNDLEHOUR']._serialized_end=2091
+  _globals['_BUNDLEHOUR_CLASSESENTRY']._serialized_start=2045
+  _globals['_BUNDLEHOUR_CLASSESENTRY']._serialized_end=2091
+  _globals['_CHECKINRESPONSE']._serialized_start=2093
+  _globals['_CHECKINRESPONSE']._serialized_end=2194
+  _globals['_ENROLLREQUEST']._serialized_start=2196
+  _globals['_ENROLLREQUEST']._serialized_end=2261
+  _globals['_RENEWREQUEST']._serialized_start=2263
+  _globals['_RENEWREQUEST']._serialized_end=2294
+  _globals['_ENROLLRESPONSE']._serialized_start=2296
+  _globals['_ENROLLRESPONSE']._serialized_end=2379
+  _globals['_FETCHREQUEST']._serialized_start=2381
+  _globals['_FETCHREQUEST']._serialized_end=2425
+  _globals['_FETCHCHUNK']._serialized_start=2427
+  _globals['_FETCHCHUNK']._serialized_end=2453
+  _globals['_SAMPLES']._serialized_start=2456
+  _globals['_SAMPLES']._serialized_end=2758
+  _globals['_FLEET']._serialized_start=2761
+  _globals['_FLEET']._serialized_end=3000
+  _globals['_UPDATES']._serialized_start=3002
+  _globals['_UPDATES']._serialized_end=3084
 # @@protoc_insertion_point(module_scope)

@@ -49,7 +49,7 @@ class OfferRequest(_message.Message):
     def __init__(self, offers: _Optional[_Iterable[_Union[SampleOffer, _Mapping]]] = ...) -> None: ...
 
 class OfferResponse(_message.Message):
-    __slots__ = ("missing", "known", "refused", "partial", "retry_after_s")
+    __slots__ = ("missing", "known", "refused", "partial", "retry_after_s", "together")
     class RefusedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -69,36 +69,42 @@ class OfferResponse(_message.Message):
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_S_FIELD_NUMBER: _ClassVar[int]
+    TOGETHER_FIELD_NUMBER: _ClassVar[int]
     missing: _containers.RepeatedScalarFieldContainer[str]
     known: _containers.RepeatedScalarFieldContainer[str]
     refused: _containers.ScalarMap[str, str]
     partial: _containers.ScalarMap[str, int]
     retry_after_s: float
-    def __init__(self, missing: _Optional[_Iterable[str]] = ..., known: _Optional[_Iterable[str]] = ..., refused: _Optional[_Mapping[str, str]] = ..., partial: _Optional[_Mapping[str, int]] = ..., retry_after_s: _Optional[float] = ...) -> None: ...
+    together: bool
+    def __init__(self, missing: _Optional[_Iterable[str]] = ..., known: _Optional[_Iterable[str]] = ..., refused: _Optional[_Mapping[str, str]] = ..., partial: _Optional[_Mapping[str, int]] = ..., retry_after_s: _Optional[float] = ..., together: _Optional[bool] = ...) -> None: ...
 
 class Chunk(_message.Message):
-    __slots__ = ("digest", "offset", "data", "last", "offer")
+    __slots__ = ("digest", "offset", "data", "last", "offer", "more")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
     OFFER_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     digest: str
     offset: int
     data: bytes
     last: bool
     offer: SampleOffer
-    def __init__(self, digest: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., last: _Optional[bool] = ..., offer: _Optional[_Union[SampleOffer, _Mapping]] = ...) -> None: ...
+    more: _containers.RepeatedCompositeFieldContainer[Chunk]
+    def __init__(self, digest: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., last: _Optional[bool] = ..., offer: _Optional[_Union[SampleOffer, _Mapping]] = ..., more: _Optional[_Iterable[_Union[Chunk, _Mapping]]] = ...) -> None: ...
 
 class PushReceipt(_message.Message):
-    __slots__ = ("digest", "status", "reason")
+    __slots__ = ("digest", "status", "reason", "more")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     digest: str
     status: str
     reason: str
-    def __init__(self, digest: _Optional[str] = ..., status: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    more: _containers.RepeatedCompositeFieldContainer[PushReceipt]
+    def __init__(self, digest: _Optional[str] = ..., status: _Optional[str] = ..., reason: _Optional[str] = ..., more: _Optional[_Iterable[_Union[PushReceipt, _Mapping]]] = ...) -> None: ...
 
 class PutRequest(_message.Message):
     __slots__ = ("offer", "data")

@@ -9,6 +9,8 @@ PIP := -m pip --disable-pip-version-check --no-input
 # torch comes first and pinned: a CPU build where one is offered; `make TORCH_INDEX=URL` takes it and torchvision from URL.
 TORCH_INDEX ?=
 TORCH := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX) $(shell grep -E '^torch(vision)?==' constraints.txt),$(shell grep '^torch==' constraints.txt))
+QUICK := not slow and not data and not faults and not gpu and not browser and not arm64 and not server
+COVERED := tests/edge tests/contracts tests/compat tests/device_tests tests/faults
 EXTRAS := device,onnx,camera,kiosk,train,detect,convert,cloud,dev
 
 .PHONY: demo test test-all lint proto bench dist clean
@@ -34,8 +36,10 @@ $(DEVICE_VENV)/.made: pyproject.toml constraints.txt
 demo: $(VENV)/.made $(DEVICE_VENV)/.made
 	$(BIN)/edgeloop demo --work $(WORK)
 
+# Coverage makes tests up to 1.4 times as long: those that are about the device's code run under it, the others do not.
 test: $(VENV)/.made $(DEVICE_VENV)/.made
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not data and not faults and not gpu and not browser and not arm64 and not server" --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(QUICK)" --cov --cov-report=term --cov-fail-under=90 $(COVERED)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(QUICK)" $(addprefix --ignore=,$(COVERED))
 
 test-all: $(VENV)/.made $(DEVICE_VENV)/.made
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(slow or data or faults or gpu or browser or server) and not arm64" --ignore=tests/chaos

@@ -77,10 +77,13 @@ def test_the_agent_goes_on(
     run.until(lambda: any("expired" in line for line in run.said), "expired news is said")
     goes_on(run, state)
     assert run.status["bundle_version"] == 1
+    # Ten years back they are of the future: a clock that is before them would believe what has long expired.
     jump(run, clock, -YEARS_S)
-    run.until(lambda: run.status.get("bundle_version", -1) == 2, "version 2 runs")
+    run.until(lambda: any("the release was signed on" in line for line in run.said), "news of the future are said")
     goes_on(run, state)
+    assert run.status["bundle_version"] == 1
     jump(run, clock, 0)
+    run.until(lambda: run.status.get("bundle_version", -1) == 2, "version 2 runs")
     goes_on(run, state)
     handed = set(run.notes.digests("handed"))
     run.until(lambda: handed <= set(state.stored), "all has arrived")

@@ -39,7 +39,7 @@ class Days:
     current_pass = 1
 
     def __init__(self) -> None:
-        self.now = 1.75e9
+        self.now = time.time()  # what a clock before the signature says is not believed
         self._wanted = threading.Semaphore(0)
         self._rng = np.random.default_rng(5)
 

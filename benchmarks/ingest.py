@@ -1,11 +1,12 @@
 """Durable ingest of 30 KB samples over TLS from one device: ours, against raw TCP and against one call a sample.
 
-python -m benchmarks.ingest [--samples 1500] [--rounds 5] [--folder work]
+python -m benchmarks.ingest [--samples 1500] [--rounds 5] [--folder work] [--stores]
 
 Every server runs in a process of its own, with the same store (SQLite and a folder) on the same disk; the ways take
 turns, round by round, on two fresh stores. Flushes are counted by strace in a run of its own. Run it on a folder in
 which little was deleted (on ext4: `chattr +T FOLDER`, so that each run's folder gets a place of its own): making a file
-costs a millisecond of CPU where many were removed a moment ago, ours as the floor's.
+costs a millisecond of CPU where many were removed a moment ago, ours as the floor's. `--stores` adds rows for stores in
+PostgreSQL, with a folder of pictures and with S3; what these two servers use themselves is told beside.
 """
 
 from __future__ import annotations
@@ -193,11 +194,19 @@ def _rows(runs: dict[str, list[Run]], flushed: float) -> list[Row]:
 @click.option("--samples", default=1500, show_default=True, help="Samples a round and way.")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--folder", default=Path("work"), type=click.Path(path_type=Path), help="On the disk to measure.")
-def main(samples: int, rounds: int, folder: Path) -> None:
+@click.option("--stores", is_flag=True, help="Also a store in PostgreSQL, with a folder and with S3 (moto).")
+@click.option("--only-stores", is_flag=True, help="These alone.")
+def main(samples: int, rounds: int, folder: Path, stores: bool, only_stores: bool) -> None:
     """Measures and prints the table."""
+    from benchmarks import ingest_stores
+
     folder.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        rows = measure(Path(scratch), samples=samples, rounds=rounds)
+        if not only_stores:
+            rows += measure(Path(scratch), samples=samples, rounds=rounds)
+        if stores or only_stores:
+            rows += ingest_stores.measure(Path(scratch) / "stores", samples=samples, rounds=rounds)
     show(f"durable ingest over TLS, one device, samples of {SIZE_BYTES // 1000} KB", rows)
 
 

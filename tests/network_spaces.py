@@ -21,11 +21,13 @@ class Cable:
     Attributes:
         name: Of the network space at the other end, and of the device there.
         address: Our address.
+        far_address: That of the other end.
         before: Words before a command that runs it at the other end.
     """
 
     name: str
     address: str
+    far_address: str
     before: tuple[str, ...]
 
     def pull(self) -> None:
@@ -85,7 +87,7 @@ def new_cable() -> Iterator[Cable]:
         for words in (("ip", "link", "set", name, "up"), (*inside, "ip", "link", "set", name, "up")):
             _run(*words)
         _run(*inside, "ip", "link", "set", "lo", "up")
-        yield Cable(name=name, address=_NEAR, before=inside)
+        yield Cable(name=name, address=_NEAR, far_address=_FAR, before=inside)
     finally:
         subprocess.run(["ip", "link", "del", name], capture_output=True, check=False)  # noqa: S607
         subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)  # noqa: S607

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -11,8 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-from postgres_server import free_port
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -28,6 +27,7 @@ class S3Server:
     """A server whose buckets live in its memory."""
 
     port: int
+    pid: int = 0
     made: int = field(default=0)
 
     @property
@@ -58,17 +58,24 @@ def has_moto() -> bool:
 
 @contextmanager
 def running_s3(*, port: int = 0) -> Iterator[S3Server]:
-    server = S3Server(port=port or free_port())
+    server = S3Server(port=port or _free_port())
     code = "from moto.server import main; main()"
     line = [sys.executable, "-c", code, "-H", "127.0.0.1", "-p", str(server.port)]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(line, stdout=log, stderr=log)
+        server.pid = process.pid
         try:
             _wait(server, process)
             yield server
         finally:
             process.kill()
             process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _wait(server: S3Server, process: subprocess.Popen[bytes]) -> None:

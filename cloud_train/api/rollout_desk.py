@@ -10,9 +10,9 @@ from cloud_train.api.rollout_figures import Difference, Figure, differences_of, 
 from cloud_train.errors import RolloutError
 from cloud_train.fleet.ab_report import AbReport, ab_report
 from cloud_train.fleet.acts import Act, act
-from cloud_train.fleet.assign import BUCKETS, bucket
+from cloud_train.fleet.assign import ring_finder
 from cloud_train.fleet.watch import Findings, WatchParts, is_unsettled, look
-from cloud_train.fleet_types import Ring, Rollout, RolloutKind
+from cloud_train.fleet_types import Rollout, RolloutKind
 from cloud_train.store.answered import AnsweredSamples
 from cloud_train.store.roster import RosterDevice
 
@@ -167,11 +167,9 @@ class RolloutDesk:
 
 def count_rings(rollout: Rollout, devices: Sequence[RosterDevice]) -> tuple[tuple[int, int], ...]:
     """For each ring: devices that it and those before it hold, and how many of these run the new bundle. Pure."""
-    rings = rollout.plan.rings
-    counts = [[0, 0] for _ in rings]
+    find, counts = ring_finder(rollout), [[0, 0] for _ in rollout.plan.rings]
     for device in devices:
-        place = bucket(rollout.rollout_id, device.member.device_id)
-        first = next((number for number, ring in enumerate(rings) if _holds(ring, device, place)), None)
+        first = find(device.member)
         if first is not None:
             counts[first][0] += 1
             counts[first][1] += device.bundle_digest == rollout.bundle_digest
@@ -180,11 +178,6 @@ def count_rings(rollout: Rollout, devices: Sequence[RosterDevice]) -> tuple[tupl
         held, on_new = held + more, on_new + runs
         sums.append((held, on_new))
     return tuple(sums)
-
-
-def _holds(ring: Ring, device: RosterDevice, place: int) -> bool:
-    labelled = bool(ring.labels) and ring.labels.items() <= device.member.labels.items()
-    return labelled or place < round(ring.percent * BUCKETS / 100)
 
 
 def _view(rollout: Rollout, aged: Aged[_Counted], *, waits: bool) -> RolloutView:

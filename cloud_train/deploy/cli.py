@@ -29,6 +29,7 @@ def deploy(kind: str, out: Path, force: bool, **told: object) -> None:
     import edge
     from cloud_train.deploy.pins import installed_pins
     from cloud_train.deploy.plan import DeployPlan, DeployType
+    from cloud_train.deploy.reach import barred_by
     from cloud_train.deploy.write import write_deployment
     from edge.errors import UsageError
 
@@ -39,6 +40,7 @@ def deploy(kind: str, out: Path, force: bool, **told: object) -> None:
     plan = DeployPlan(
         version=edge.__version__,
         executable=(beside if beside.is_file() or found is None else Path(found)).absolute(),
+        prefix=Path(sys.base_prefix).absolute(),
         pins=installed_pins(metadata.distributions()),
         password=secrets.token_urlsafe(32),
         access_key=secrets.token_hex(10),
@@ -48,3 +50,9 @@ def deploy(kind: str, out: Path, force: bool, **told: object) -> None:
     )
     for line in write_deployment(plan, DeployType(kind), out, force=force):
         click.echo(line)
+    barred = barred_by(plan.executable, plan.prefix) if kind == "systemd" else None
+    if barred is not None:
+        click.echo(f"note: only its owner may enter {barred}, and the services have a user of their own:")
+        click.echo(
+            "  install edgeloop and its Python where all may read, as in /opt/edgeloop, and write the files anew"
+        )

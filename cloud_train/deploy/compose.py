@@ -192,6 +192,7 @@ def _admin(plan: DeployPlan) -> str:
             "    volumes:",
             f'      - "keys:{HOME}"',
             '      - "./bundles:/bundles:ro"',
+            '      - "./codes:/codes"',
             *_given("store", "aws", "ca-key", "ca"),
             "",
         ]

@@ -25,17 +25,19 @@ def dockerfile(plan: DeployPlan) -> str:
 # syntax=docker/dockerfile:1
 FROM {IMAGE} AS build
 WORKDIR /build
-# A wheel of edgeloop in wheels/ is taken before the registry's; the versions are those in constraints.txt.
+# edgeloop is the wheel in wheels/, never what a registry has by that name; versions are those in constraints.txt.
 COPY constraints.txt ./
 COPY wheels/ given/
-RUN pip wheel --no-cache-dir --wheel-dir wheels --find-links given --constraint constraints.txt "{wanted}"
+RUN pip wheel --no-cache-dir --wheel-dir wheels --find-links given --constraint constraints.txt \\
+    "./given/edgeloop-{plan.version}-py3-none-any.whl[{EXTRAS}]"
 
 FROM {IMAGE}
-RUN useradd --system --uid {USER_ID} --home-dir {HOME} --create-home --shell /usr/sbin/nologin edgeloop \\
- && chmod 700 {HOME}
+RUN groupadd --gid {USER_ID} edgeloop \\
+ && useradd --uid {USER_ID} --gid {USER_ID} --home-dir {HOME} --no-create-home --shell /usr/sbin/nologin edgeloop \\
+ && install --directory --owner={USER_ID} --group={USER_ID} --mode=700 {HOME}
 RUN --mount=type=bind,from=build,source=/build/wheels,target=/wheels \\
     pip install --no-cache-dir --no-compile --no-index --find-links /wheels "{wanted}" \\
- && python -m compileall -q /usr/local/lib/python3.11/site-packages
+ && python -m compileall -q -j 0 /usr/local/lib/python3.11/site-packages
 USER {USER_ID}:{USER_ID}
 WORKDIR {HOME}
 ENV EDGELOOP_SERVE_STORE={HOME} PYTHONFAULTHANDLER=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -30,6 +30,7 @@ class DeployPlan:
         hosts: Names and addresses by which devices and people call the servers; at least one.
         version: Of edgeloop.
         executable: The `edgeloop` that units start.
+        prefix: Folder of the Python that it runs on.
         database: URL of a database that is there already; empty for one of its own.
         objects: URL of an object store that is there already; empty for one of its own.
         endpoint: Address of that object store, where it is not Amazon's.
@@ -44,6 +45,7 @@ class DeployPlan:
     hosts: tuple[str, ...]
     version: str
     executable: Path
+    prefix: Path = Path("/usr")
     database: str = field(default="", repr=False)
     objects: str = ""
     endpoint: str = ""
@@ -77,3 +79,8 @@ class DeployPlan:
     def host_setting(self) -> str:
         """The names as `EDGELOOP_SERVE_HOST` takes them."""
         return ",".join(self.hosts)
+
+    @property
+    def address(self) -> str:
+        """The first name, as it is written before a port."""
+        return f"[{self.hosts[0]}]" if ":" in self.hosts[0] else self.hosts[0]

@@ -9,9 +9,12 @@ from cloud_train.deploy.container import USER_ID
 from cloud_train.deploy.plan import ENROLL_PORT, GRPC_PORT, HTTP_PORT, DeployPlan
 from cloud_train.deploy.units import ETC, STATE, USER
 
-_UNTRIED = """\
-These files were checked by the parsers of what reads them, and never tried on a running daemon: try them on a machine
-that may fail, and keep what you change here in version control (without `secrets/`)."""
+_KEEP = "Try them on a machine that may fail, and keep what you change here in version control (without `secrets/`)."
+_CONTAINERS_TRIED = f"""\
+Files like these are built and started by Docker's engine (20.10) and Compose (1.29) in edgeloop's own tests, but with
+stand-ins for the images of Python, PostgreSQL and SeaweedFS, whose tags and start scripts are untried.
+{_KEEP}"""
+_UNITS_TRIED = f"Files like these are put in place and started by systemd (252) in edgeloop's own tests.\n{_KEEP}"
 
 
 def docker_readme(plan: DeployPlan) -> str:
@@ -27,7 +30,8 @@ def docker_readme(plan: DeployPlan) -> str:
     return f"""\
 # edgeloop {plan.version} in containers
 
-Servers, a worker that decodes samples, and {own}. {_UNTRIED}
+Servers, a worker that decodes samples, and {own}.
+{_CONTAINERS_TRIED}
 
 1. A wheel of edgeloop, from its source tree, into `wheels/`:
 
@@ -40,19 +44,18 @@ Servers, a worker that decodes samples, and {own}. {_UNTRIED}
 3. {objects}
    The processes run as user {USER_ID}, who alone may read the secrets:
 
-       sudo chown -R {USER_ID}:{USER_ID} secrets && sudo chmod -R u=rX,go= secrets
+       sudo chown -R {USER_ID}:{USER_ID} secrets codes && sudo chmod -R u=rX,go= secrets
 
 4. Build and start:
 
        docker compose build
        docker compose up --detach --wait
 
-5. The first person, and codes for devices:
+5. The first person:
 
        docker compose run --rm admin fleet people add --store /var/lib/edgeloop --role admin YOUR-NAME
-       docker compose run --rm admin fleet enroll --store /var/lib/edgeloop --ca /etc/edgeloop/ca --count 10
 
-   Sign in at https://{plan.hosts[0]}:{HTTP_PORT}/ with the token that the first one prints.
+   Sign in at https://{plan.address}:{HTTP_PORT}/ with the token that it prints.
 
 6. Bundles, from the folder `bundles/` beside this file; the signing keys are in the volume `keys`:
 
@@ -61,6 +64,12 @@ Servers, a worker that decodes samples, and {own}. {_UNTRIED}
    and every day, from a timer of the machine, since signatures expire:
 
        docker compose run --rm admin publish renew --store /var/lib/edgeloop
+
+7. Devices, once a bundle is published: a file for each in `codes/`, for `edgeloop device enroll FILE`. Whoever has such
+   a file is the device, once; delete it afterwards:
+
+       docker compose run --rm admin fleet enroll --store /var/lib/edgeloop --ca /etc/edgeloop/ca \\
+           --device-id DEVICE --count 10 --out /codes/BATCH --server {plan.address}:{GRPC_PORT}
 
 Devices call port {GRPC_PORT}, and {ENROLL_PORT} to enrol; people and monitors {HTTP_PORT}
 (`/healthz`, `/readyz`, `/metrics`). Nothing else is reachable from outside.{scaled}
@@ -92,7 +101,8 @@ def systemd_readme(plan: DeployPlan) -> str:
     return f"""\
 # edgeloop {plan.version} under systemd
 
-A server, a worker that decodes samples, and a timer that keeps the signatures fresh. {_UNTRIED}
+A server, a worker that decodes samples, and a timer that keeps the signatures fresh.
+{_UNITS_TRIED}
 
 As root, in this folder:
 
@@ -120,7 +130,16 @@ As root, in this folder:
 
        runuser -u {USER} -- {exe} fleet people add --store {STATE} --role admin YOUR-NAME
 
-   Sign in at https://{plan.hosts[0]}:{HTTP_PORT}/ with the token that it prints.
+   Sign in at https://{plan.address}:{HTTP_PORT}/ with the token that it prints.
+
+5. Bundles; the timer keeps their signatures fresh:
+
+       runuser -u {USER} -- {exe} publish BUNDLE --store {STATE}
+
+6. Devices: give each a code, `{ETC}/ca.pem` and `{STATE}/repository/metadata/1.root.json`, for
+   `edgeloop device enroll --server {plan.address}:{GRPC_PORT} --tls-ca ca.pem --root 1.root.json`:
+
+       runuser -u {USER} -- {exe} fleet enroll --store {STATE} --count 10
 
 Devices call port {GRPC_PORT}, and {ENROLL_PORT} to enrol. How well a unit is shut in: `systemd-analyze security
 edgeloop-server`.

@@ -196,7 +196,7 @@ def _literal(text: str) -> str:
 
 def _tail(plan: DeployPlan) -> list[str]:
     def lies_in(folders: tuple[Path, ...]) -> bool:
-        return any(plan.executable.is_relative_to(folder) for folder in folders)
+        return any(place.is_relative_to(folder) for folder in folders for place in (plan.executable, plan.prefix))
 
     return [
         _HARDENING,

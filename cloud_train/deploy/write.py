@@ -82,13 +82,14 @@ def _docker(plan: DeployPlan) -> tuple[DeployFile, ...]:
     return (
         DeployFile(name="Dockerfile", text=dockerfile(plan)),
         DeployFile(name=".dockerignore", text=dockerignore()),
-        DeployFile(name=".gitignore", text="secrets/\nwheels/\n"),
+        DeployFile(name=".gitignore", text="secrets/\nwheels/\ncodes/\n"),
         DeployFile(name="constraints.txt", text=constraints(plan)),
         DeployFile(name="compose.yaml", text=compose(plan)),
         DeployFile(name="edgeloop.env", text=env_file(), mode=_SECRET_MODE),
         DeployFile(name="README.md", text=docker_readme(plan)),
         DeployFile(name="wheels/README", text="Put the wheel of edgeloop here; see ../README.md.\n"),
         DeployFile(name="bundles/README", text="Put bundles to be published here; see ../README.md.\n"),
+        DeployFile(name="codes/README", text="Enrolment files of devices come here; see ../README.md.\n"),
         *secrets,
     )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from cloud_train.fleet_types import Member, Ring, Rollout, RolloutKind, RolloutState
+from cloud_train.fleet_types import Member, Rollout, RolloutKind, RolloutState
 from edge.sync.types import DeviceStatus
 
 BUCKETS = 10_000
@@ -67,10 +67,24 @@ def bucket(rollout_id: int, device_id: str) -> int:
     return int.from_bytes(digest[:8]) % BUCKETS
 
 
+def ring_finder(rollout: Rollout) -> Callable[[Member], int | None]:
+    """What tells the first ring of a rollout that holds a device, from 0, or None; made once for many devices."""
+    rings = [(round(ring.percent * BUCKETS / 100), ring.labels.items()) for ring in rollout.plan.rings]
+
+    def find(member: Member) -> int | None:
+        place = bucket(rollout.rollout_id, member.device_id)
+        for number, (bound, labels) in enumerate(rings):
+            if place < bound or (labels and labels <= member.labels.items()):
+                return number
+        return None
+
+    return find
+
+
 def is_in_ring(member: Member, rollout: Rollout) -> bool:
     """Whether the present ring of a rollout, or one before it, holds a device."""
-    place = bucket(rollout.rollout_id, member.device_id)
-    return any(_holds(ring, member, place) for ring in rollout.plan.rings[: rollout.ring + 1])
+    first = ring_finder(rollout)(member)
+    return first is not None and first <= rollout.ring
 
 
 def arm(member: Member, rollout: Rollout) -> str:
@@ -107,11 +121,6 @@ def _of_rollout(member: Member, status: DeviceStatus, rollout: Rollout) -> Assig
             reason=f"{name}, {side or 'not in it'}",
         )
     return new if is_in_ring(member, rollout) else base
-
-
-def _holds(ring: Ring, member: Member, place: int) -> bool:
-    labelled = bool(ring.labels) and ring.labels.items() <= member.labels.items()
-    return labelled or place < round(ring.percent * BUCKETS / 100)
 
 
 def _is_overtaken(rollout: Rollout, settled_digest: str) -> bool:

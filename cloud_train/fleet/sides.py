@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cloud_train.fleet.assign import arm, is_in_ring
+from cloud_train.fleet.assign import arm, ring_finder
 from cloud_train.fleet.health import Standing
 from cloud_train.fleet_types import Rollout, RolloutKind
 from cloud_train.store.roster import RosterDevice
@@ -38,9 +38,10 @@ def sides_of(rollout: Rollout, devices: Sequence[RosterDevice]) -> Sides:
             new=tuple(device for name, device in arms if name == "B"),
             old=tuple(device for name, device in arms if name == "A"),
         )
-    new, old = [], []
+    find, new, old = ring_finder(rollout), [], []
     for device in free:
-        (new if is_in_ring(device.member, rollout) else old).append(device)
+        first = find(device.member)
+        (new if first is not None and first <= rollout.ring else old).append(device)
     return Sides(new=tuple(new), old=tuple(old))
 
 

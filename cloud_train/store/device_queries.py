@@ -84,7 +84,7 @@ def groups_query() -> Any:  # noqa: ANN401 - a compound select
     ages = (DEVICES.c.last_seen >= bindparam(f"seen_{place}") for place in range(len(SEEN_WITHIN_S)))
     place = case(*((is_within, place) for place, is_within in enumerate(ages)), else_=len(SEEN_WITHIN_S))
     by = (_health().label("health"), DEVICES.c.bundle_digest, DEVICES.c.bundle_version, place.label("seen"))
-    waiting = func.coalesce(func.sum(DEVICES.c.outbox_pending), 0).label("outbox_pending")
+    waiting = func.coalesce(_sum(DEVICES.c.outbox_pending), 0).label("outbox_pending")
     never = _health_unseen().label("health")
     nothing = (literal("").label("bundle_digest"), literal(0).label("bundle_version"), literal(len(SEEN_WITHIN_S)))
     return union_all(
@@ -104,15 +104,22 @@ def detail_query() -> Any:  # noqa: ANN401 - a compound select
 @lru_cache(maxsize=1)
 def hours_query() -> Select[Any]:
     """What the device `only` did from the hour `since` on, oldest first, by hour and bundle."""
-    from sqlalchemy import bindparam, func, select
+    from sqlalchemy import bindparam, select
 
     from cloud_train.store.tables import BUNDLE_HOURS as HOURS
 
     names = ("frames", "accepted", "confirmed", "unknown", "failed", "unclean_starts")
-    sums = [func.sum(HOURS.c[name]).label(name) for name in names]
+    sums = [_sum(HOURS.c[name]).label(name) for name in names]
     of_device = select(HOURS.c.hour, HOURS.c.bundle_digest, *sums).where(HOURS.c.device_id == bindparam("only"))
     by = (HOURS.c.hour, HOURS.c.bundle_digest)
     return of_device.where(HOURS.c.hour >= bindparam("since")).group_by(*by).order_by(*by)
+
+
+def _sum(column: ColumnElement[int]) -> ColumnElement[int]:
+    """A whole number on both databases: PostgreSQL adds up BIGINT to NUMERIC, a decimal in Python."""
+    from sqlalchemy import BigInteger, cast, func
+
+    return cast(func.sum(column), BigInteger)
 
 
 def _halves(

@@ -18,13 +18,22 @@ class Gatherer:
     def __init__(self) -> None:
         self.asked: list[tuple[str, float]] = []
         self.behind: list[Callable[[], None]] = []
+        self.takes_s = self.elapsed_s = 0.0
 
     def __call__(self, key: str, now: float) -> int:
         self.asked.append((key, now))
+        self.elapsed_s += self.takes_s
         return len(self.asked)
 
     def kept(self, *, most: int = 3) -> Kept[str, int]:
-        return Kept(self, fresh_s=5.0, stale_s=30.0, most=most, in_background=self.behind.append)
+        return Kept(
+            self,
+            fresh_s=5.0,
+            stale_s=30.0,
+            most=most,
+            in_background=self.behind.append,
+            monotonic=lambda: self.elapsed_s,
+        )
 
 
 def test_what_is_fresh_is_not_gathered_again() -> None:
@@ -44,6 +53,18 @@ def test_what_is_old_is_shown_and_gathered_once_behind_the_page() -> None:
     gatherer.behind.pop()()
     assert (kept.get("a", now=107.0).at, kept.get("a", now=107.0).value) == (106.0, 2)
     assert kept.get("a", now=112.0).value == 2
+    assert len(gatherer.behind) == 1
+
+
+@pytest.mark.parametrize(("takes_s", "fresh_s"), [(0.1, 5.0), (0.25, 10.0), (60.0, 15.0)])
+def test_what_takes_long_is_gathered_less_often(takes_s: float, fresh_s: float) -> None:
+    gatherer = Gatherer()
+    gatherer.takes_s = takes_s
+    kept = gatherer.kept()
+    kept.get("a", now=100.0)
+    kept.get("a", now=100.0 + fresh_s)
+    assert gatherer.behind == []
+    kept.get("a", now=100.1 + fresh_s)
     assert len(gatherer.behind) == 1
 
 

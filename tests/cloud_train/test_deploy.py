@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,8 +24,9 @@ from cloud_train.cli import edgeloop
 from cloud_train.deploy.health import is_ready
 from cloud_train.deploy.pins import installed_pins
 from cloud_train.deploy.plan import DeployPlan, DeployType
+from cloud_train.deploy.reach import barred_by
 from cloud_train.deploy.write import deploy_files, write_deployment
-from cloud_train.settings import ServeSettings
+from cloud_train.settings import PlaceSettings, ServeSettings
 from cloud_train.store.location import read_location
 from edge import durable
 from edge.errors import UsageError
@@ -141,9 +143,10 @@ def test_compose_gives_nobody_more_than_they_need(plan: DeployPlan) -> None:
 @each_plan
 def test_every_setting_that_is_written_is_one(plan: DeployPlan) -> None:
     known = {f"EDGELOOP_SERVE_{name.upper()}" for name in ServeSettings.model_fields}
+    known |= {f"EDGELOOP_{name.upper()}" for name in PlaceSettings.model_fields}
     for kind in DeployType:
         for file in deploy_files(plan, kind):
-            assert set(re.findall(r"EDGELOOP_SERVE_[A-Z_]+", file.text)) <= known, file.name
+            assert set(re.findall(r"EDGELOOP_[A-Z_]+", file.text)) <= known, file.name
 
 
 @each_plan
@@ -157,7 +160,7 @@ def test_the_store_is_found_where_its_secret_says(plan: DeployPlan, deployed: De
 
 def commands(text: str) -> Iterator[list[str]]:
     """What the README has people type, without what is before the `edgeloop` of it."""
-    for line in text.splitlines():
+    for line in text.replace("\\\n", " ").splitlines():
         found = re.match(r"\s+(?:\S+=\S+ )*(?:docker compose run --rm admin|.*\S*edgeloop['\"]?) (?=[a-z])(.*)", line)
         if found and not line.strip().startswith(("install", "systemctl", "[")):
             yield found[1].split()
@@ -209,6 +212,14 @@ def test_the_dockerfile_is_taken_by_docker_s_own_parser(deployed: Deployed) -> N
     assert users == ["10001:10001"]
 
 
+def test_the_image_takes_edgeloop_from_no_registry(deployed: Deployed) -> None:
+    """Whoever put something of that name there would run as the server of the fleet."""
+    parser = pytest.importorskip("dockerfile")
+    found = parser.parse_file(str(deployed(PLAN, DeployType.DOCKER) / "Dockerfile"))
+    (made,) = [one.value[0].split() for one in found if one.cmd.upper() == "RUN" and "pip wheel" in one.value[0]]
+    assert [word for word in made if "edgeloop" in word] == ['"./given/edgeloop-0.1.0-py3-none-any.whl[cloud]"']
+
+
 def test_hadolint_has_nothing_to_say(deployed: Deployed) -> None:
     folder = deployed(PLAN, DeployType.DOCKER)
     assert run(tool("hadolint"), "--failure-threshold", "style", folder / "Dockerfile") == ""
@@ -241,6 +252,40 @@ def test_a_worker_that_needs_no_road_has_none() -> None:
 
     assert "PrivateNetwork=yes" in worker(PLAN)
     assert "PrivateNetwork" not in worker(PLANS["all elsewhere"])
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        ({}, "ProtectHome=yes\nPrivateTmp=yes"),
+        ({"prefix": Path("/home/anna/.local/share/python")}, "ProtectHome=read-only\nPrivateTmp=yes"),
+        ({"executable": Path("/root/venv/bin/edgeloop")}, "ProtectHome=read-only\nPrivateTmp=yes"),
+        ({"prefix": Path("/tmp/python")}, "ProtectHome=yes\nPrivateTmp=no"),  # noqa: S108
+    ],
+)
+def test_a_unit_sees_the_program_and_its_python(places: dict[str, Path], said: str) -> None:
+    units = [f.text for f in deploy_files(replace(PLAN, **places), DeployType.SYSTEMD) if f.name.endswith(".service")]
+    assert len(units) == 3
+    assert all(said in unit for unit in units)
+
+
+def test_a_program_that_others_cannot_reach_is_told() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders bar others already
+        top, tools = Path(folder), Path(folder) / "tools"
+        top.chmod(0o755)
+        (tools / "bin").mkdir(parents=True)
+        program = tools / "bin" / "edgeloop"
+        program.touch()
+        assert barred_by(program, Path("/nowhere/at/all")) is None
+        tools.chmod(0o700)
+        assert barred_by(Path("/usr/bin/env"), program) == tools
+
+
+def test_an_address_of_version_6_is_written_as_one(deployed: Deployed) -> None:
+    for kind in DeployType:
+        readme = (deployed(PLANS["odd place"], kind) / "README.md").read_text()
+        assert "https://[::1]:7480/" in readme
+        assert " [::1]:7443" in readme
 
 
 def test_what_is_there_is_not_replaced_but_by_force_and_secrets_never(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from collections import Counter
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.fleet_store import NEW, OLD, OLDER, device_name, fill_fleet
+from cloud_train.api.chart import hour_chart
 from cloud_train.api.counts import fleet_counts
 from cloud_train.store.audit_list import AuditList, audit_query
 from cloud_train.store.database import Database, open_database
@@ -153,6 +155,7 @@ def test_the_counts_are_those_of_the_list(database: Database, devices: DeviceLis
     assert counts.seen[0] == sum(bool(seen) and seen["last_seen"] >= NOW - 300 for seen in welcome)
     running = Counter(seen["bundle_digest"] if seen else "" for seen in welcome)
     assert {one.bundle_digest: one.devices for one in counts.bundles} == running
+    assert type(counts.outbox_pending) is int
     assert counts.outbox_pending == sum(seen["outbox_pending"] for _, seen in known.values() if seen)
 
 
@@ -173,6 +176,9 @@ def test_hours_are_those_of_one_device(devices: DeviceList) -> None:
     hours = devices.hours(device_name(0), since=last - 9)
     assert [hour.hour for hour in hours] == list(range(last - 9, last + 1))
     assert all(hour.frames == hour.accepted + hour.confirmed + hour.unknown for hour in hours)
+    numbers = [value for hour in hours for value in dataclasses.astuple(hour) if not isinstance(value, str)]
+    assert {type(number) for number in numbers} == {int}
+    assert hour_chart(hours, last=last, num_hours=24).bars
     assert devices.hours("nobody", since=0) == ()
 
 

@@ -55,6 +55,7 @@ def snapshot(folder: Path, store: Path, name: str, as_json: bool) -> None:
     """Freeze FOLDER: every picture hashed, kept and put into train, val or test for ever. The same command resumes."""
     from cloud_train.datasets.snapshot import build_snapshot, save_snapshot
     from cloud_train.progress import file_progress
+    from cloud_train.store.named import share_snapshots
     from cloud_train.store.opened import open_store
 
     opened = open_store(store)
@@ -63,6 +64,7 @@ def snapshot(folder: Path, store: Path, name: str, as_json: bool) -> None:
     with file_progress("reading", quiet=as_json) as progress:
         made = build_snapshot(folder, opened.blobs, name=name, progress=progress)
     digest = save_snapshot(made, layout.snapshots)
+    share_snapshots(opened)
     if as_json:
         click.echo(json.dumps(_snapshot_json(made) | {"digest": digest, "path": str(layout.snapshot(digest))}))
     else:

@@ -62,11 +62,12 @@ def prepare_data(options: DemoOptions, pictures: Path) -> Prepared:
     """Freezes the pictures, holds part of the labels back, and lays out what passes before the device."""
     from cloud_train.datasets.holdback import hold_back
     from cloud_train.datasets.snapshot import build_snapshot, save_snapshot
+    from cloud_train.store.named import share_snapshots
     from cloud_train.store.opened import open_store
 
-    layout = StoreLayout(root=options.store)
+    layout, store = StoreLayout(root=options.store), open_store(options.store)
     make_folder(layout.snapshots)
-    blobs = open_store(options.store).blobs
+    blobs = store.blobs
     snapshot = build_snapshot(pictures, blobs, name=options.application)
     held = hold_back(
         snapshot,
@@ -78,9 +79,11 @@ def prepare_data(options: DemoOptions, pictures: Path) -> Prepared:
     field = list(held.field)
     random.Random(options.seed).shuffle(field)  # noqa: S311 - an order, not a secret
     lay_out_field(options, field, blobs.path)
+    digest, told = (save_snapshot(one, layout.snapshots) for one in (snapshot, held.told))
+    share_snapshots(store)
     return Prepared(
-        snapshot=save_snapshot(snapshot, layout.snapshots),
-        told=save_snapshot(held.told, layout.snapshots),
+        snapshot=digest,
+        told=told,
         unknown=held.unknown,
         field=tuple(field),
         skipped=snapshot.skipped,

@@ -35,6 +35,7 @@ def freeze(plan: RetrainPlan) -> str:
         Digest of the snapshot to train on; the parent's own when nothing was added.
     """
     from cloud_train.datasets.snapshot import extend_snapshot, load_snapshot, save_snapshot
+    from cloud_train.store.named import share_snapshots
     from cloud_train.store.opened import open_store
 
     layout = StoreLayout(root=Path(plan.store))
@@ -44,8 +45,11 @@ def freeze(plan: RetrainPlan) -> str:
     if not additions:
         return plan.parent
     parent = load_snapshot(layout.snapshot(plan.parent))
-    snapshot = extend_snapshot(parent, tuple(sorted(additions)), open_store(layout.root).blobs, name=plan.name)
-    return save_snapshot(snapshot, layout.snapshots)
+    store = open_store(layout.root)
+    snapshot = extend_snapshot(parent, tuple(sorted(additions)), store.blobs, name=plan.name)
+    digest = save_snapshot(snapshot, layout.snapshots)
+    share_snapshots(store)
+    return digest
 
 
 def labelled_samples(layout: StoreLayout) -> tuple[tuple[str, str, str], ...]:

@@ -71,6 +71,8 @@ def _add_blobs(store: Store, writer: BackupWriter, progress: Progress) -> None:
             writer.add_blob(digest, store.blobs.read(digest))
         except DamagedError as error:  # one bad picture must not keep all others from being saved
             _logger.error("left out of the backup: %s", error)
+        except KeyError:  # nothing named it, and a sweep has removed it meanwhile
+            continue
         progress(done + number + 1, total)
 
 

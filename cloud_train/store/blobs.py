@@ -15,6 +15,8 @@ __all__ = ["BlobStore", "FolderBlobStore", "is_digest"]
 class BlobStore(Protocol):
     """Bytes by their SHA-256. Thread-safe; a blob is there whole or not at all, and one that was put stays.
 
+    But for what nothing names: a sweep (`sweep.py`) sets that aside, where it can still be read, and removes it later.
+
     Every call raises `StorageError` when the place fails: full, failing, out of reach. Nothing is half-written then,
     and the same call may be repeated.
     """
@@ -50,7 +52,7 @@ class BlobStore(Protocol):
         ...
 
     def has(self, digest: str) -> bool:
-        """Whether the blob is there."""
+        """Whether the blob is there to stay; one that was set aside is not, and should be put again."""
         ...
 
     def read(self, digest: str) -> bytes:
@@ -71,5 +73,5 @@ class BlobStore(Protocol):
         ...
 
     def digests(self) -> Iterator[str]:
-        """All digests that are there, in no order; what is put meanwhile may be left out."""
+        """All digests that can be read, in no order; what is put meanwhile may be left out."""
         ...

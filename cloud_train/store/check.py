@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
 from cloud_train.store.backup_file import Progress
+from cloud_train.store.named import named_in_snapshots
 from cloud_train.store.opened import Store
 from edge.errors import DamagedError
 
@@ -22,11 +22,11 @@ class StoreReport:
 
     Attributes:
         num_samples: Rows of samples.
-        num_snapshot_items: Pictures that snapshots of this folder name.
+        num_snapshot_items: Pictures that snapshots name, of this folder and shared ones.
         num_blobs: Pictures that are there.
         missing: Digests that a row or a snapshot names and that are not there, sorted.
         damaged: Digests whose bytes are not what their name says, sorted; empty when nothing was read.
-        num_orphans: Pictures that neither a row nor a snapshot of this folder names; they are no fault.
+        num_orphans: Pictures that neither a row nor a snapshot names; they are no fault (`sweep.py` clears them away).
         num_read: Pictures that were read and compared.
     """
 
@@ -60,7 +60,7 @@ def check_store(store: Store, *, read: bool = True, progress: Progress = lambda 
     from cloud_train.store.tables import SAMPLES
 
     samples = {row["digest"] for row in store.database.read(select(SAMPLES.c.digest))}
-    items = set(_snapshot_items(store))
+    items = named_in_snapshots(store)
     there = set(store.blobs.digests())  # after the rows: a picture is there before its row
     named = samples | items
     damaged = tuple(_damaged(store, sorted(there), progress)) if read else ()
@@ -73,14 +73,6 @@ def check_store(store: Store, *, read: bool = True, progress: Progress = lambda 
         num_orphans=len(there - named),
         num_read=len(there) if read else 0,
     )
-
-
-def _snapshot_items(store: Store) -> Iterator[str]:
-    for file in sorted(store.layout.snapshots.glob("*.json")):
-        try:
-            yield from (item["digest"] for item in json.loads(file.read_bytes())["items"])
-        except (ValueError, KeyError, TypeError) as cause:
-            raise DamagedError(f"snapshot {file} is damaged", hint="restore it from a backup") from cause
 
 
 def _damaged(store: Store, digests: list[str], progress: Progress) -> Iterator[str]:

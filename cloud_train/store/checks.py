@@ -16,7 +16,10 @@ from edge import durable
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+MAX_TRIES = 3
+"""So often a worker reads a picture whose stored bytes are damaged, a lease apart, before it is put into quarantine."""
 _MAX_FAULT = 500
+_UNREADABLE = "sample.unreadable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +80,34 @@ class SqlCheckStore:
 
     def failed(self, digest: str, fault: str, *, now: float) -> None:
         """Puts a sample into quarantine, and that into the audit, in one transaction."""
-        from cloud_train.store.tables import SAMPLES
-
-        reason = fault[:_MAX_FAULT] or "it cannot be decoded"
-        open_one = (SAMPLES.c.digest == digest, SAMPLES.c.checked_at.is_(None))
         durable.reached("meta.quarantine:before")
         with self._database.connect(writes=True) as connection:
-            change = SAMPLES.update().where(*open_one).values(checked_at=now, fault=reason)
-            if connection.execute(change).rowcount:
-                _record(connection, now, "server", "sample.quarantined", digest, reason)
+            _quarantine(connection, digest, fault[:_MAX_FAULT] or "it cannot be decoded", now)
         durable.reached("meta.quarantine:after")
+
+    def unreadable(self, digest: str, reason: str, *, now: float) -> bool:
+        """Notes that the stored bytes of a sample are damaged; the last of `MAX_TRIES` puts it into quarantine.
+
+        They are counted in the audit, so that any number of workers count together.
+
+        Returns:
+            Whether it is in quarantine now.
+        """
+        from sqlalchemy import func, select
+
+        from cloud_train.store.tables import AUDIT, SAMPLES
+
+        said_before = (AUDIT.c.subject == f"sample:{digest}", AUDIT.c.action == _UNREADABLE)
+        open_one = (SAMPLES.c.digest == digest, SAMPLES.c.checked_at.is_(None))
+        durable.reached("meta.unreadable:before")
+        with self._database.connect(writes=True) as connection:
+            if connection.execute(select(SAMPLES.c.digest).where(*open_one)).first() is None:
+                return False
+            _record(connection, now, "server", _UNREADABLE, digest, reason[:_MAX_FAULT])
+            tries = connection.execute(select(func.count()).select_from(AUDIT).where(*said_before)).scalar_one()
+            is_last = tries >= MAX_TRIES and _quarantine(connection, digest, reason[:_MAX_FAULT], now)
+        durable.reached("meta.unreadable:after")
+        return is_last
 
     def release(self, digest: str, *, who: str, now: float) -> None:
         """Takes a sample out of quarantine: a person has looked at it.
@@ -125,6 +146,17 @@ class SqlCheckStore:
             unchecked = connection.execute(number.where(SAMPLES.c.checked_at.is_(None))).scalar_one()
             quarantined = connection.execute(number.where(SAMPLES.c.fault != "")).scalar_one()
         return CheckCounts(unchecked=unchecked, quarantined=quarantined)
+
+
+def _quarantine(connection: Connection, digest: str, reason: str, now: float) -> bool:
+    """Whether the sample was still open."""
+    from cloud_train.store.tables import SAMPLES
+
+    open_one = (SAMPLES.c.digest == digest, SAMPLES.c.checked_at.is_(None))
+    if not connection.execute(SAMPLES.update().where(*open_one).values(checked_at=now, fault=reason)).rowcount:
+        return False
+    _record(connection, now, "server", "sample.quarantined", digest, reason)
+    return True
 
 
 def _record(connection: Connection, now: float, who: str, action: str, digest: str, reason: str) -> None:

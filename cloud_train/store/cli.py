@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 import time
@@ -12,11 +13,13 @@ import click
 
 if TYPE_CHECKING:
     from cloud_train.store.check import StoreReport
+    from cloud_train.store.sweep import SweepReport
 
 FOLDER = click.Path(path_type=Path)
 STORE = click.option("--store", "root", type=FOLDER, required=True, help="The store folder.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _SHOWN = 10
+_OLDER = "Sweep only what was put longer ago; what is set aside waits as long."
 
 
 @click.group()
@@ -48,19 +51,31 @@ def init(root: Path, database: str, objects: str) -> None:
 @store.command()
 @STORE
 @click.option("--quick", is_flag=True, help="Only look whether the pictures are there; read none.")
+@click.option("--sweep", "sweeps", is_flag=True, help="First clear away pictures that nothing names.")
+@click.option("--older-than", default=24, show_default=True, metavar="HOURS", type=click.IntRange(1), help=_OLDER)
 @JSON
-def check(root: Path, quick: bool, as_json: bool) -> None:
-    """Look whether every sample and every snapshot has its pictures, as they were put. Exit code 1 when not."""
+def check(root: Path, quick: bool, sweeps: bool, older_than: int, as_json: bool) -> None:
+    """Look whether every sample and every snapshot has its pictures, as they were put. Exit code 1 when not.
+
+    With --sweep, pictures that nothing names are set aside, and removed by a later sweep. Servers may go on.
+    """
     from cloud_train.progress import file_progress
     from cloud_train.store.check import check_store
     from cloud_train.store.opened import open_store
+    from cloud_train.store.sweep import sweep
     from edge import jsonvalue
 
     with open_store(root, must_exist=True) as opened, file_progress("checking", quiet=as_json) as progress:
+        swept = None
+        if sweeps:
+            who = f"person:{getpass.getuser()}"
+            swept = sweep(opened, who=who, now=time.time(), age_s=older_than * 3600.0)
         report = check_store(opened, read=not quick, progress=progress)
     if as_json:
-        click.echo(json.dumps({"whole": report.is_whole, **_object(jsonvalue.to_json(report))}))
+        said = {"whole": report.is_whole, **_object(jsonvalue.to_json(report)), "sweep": jsonvalue.to_json(swept)}
+        click.echo(json.dumps(said))
     else:
+        _print_sweep(swept)
         _print_report(report)
     if not report.is_whole:
         sys.exit(1)
@@ -105,6 +120,14 @@ def _print_backup(what: str, file: Path, num_blobs: int, num_files: int, *, as_j
         click.echo(json.dumps({"path": str(file), "pictures": num_blobs, "files": num_files}))
     else:
         click.echo(f"{what} {file}: {num_blobs} pictures, {num_files} files and tables")
+
+
+def _print_sweep(swept: SweepReport | None) -> None:
+    if swept is not None:
+        click.echo(
+            f"{swept.num_set_aside} pictures that nothing names set aside, {swept.num_removed} removed,"
+            f" {swept.num_brought_back} brought back; {swept.num_waiting} wait aside"
+        )
 
 
 def _print_report(report: StoreReport) -> None:

@@ -1,4 +1,4 @@
-"""What a name of bytes is, and how it is made."""
+"""What a name of bytes is, how it is made, and where the bytes lie that it names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from pathlib import Path
 
 from edge.errors import FormatError
 
+NEW = "new"
+"""Where files are put first."""
+ASIDE = "aside"
+"""Where pictures wait for their removal that nothing names."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -26,6 +30,11 @@ def check_digests(digests: Iterable[str]) -> None:
     for digest in digests:
         if not is_digest(digest):
             raise FormatError(f"{digest!r} is not a SHA-256 in hex")
+
+
+def place_of(digest: str) -> str:
+    """Where bytes lie for good, below the place of all."""
+    return f"{digest[:2]}/{digest}"
 
 
 def digest_of_file(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 Layout: new ones lie in `<folder>/new/<digest>`, where a group of files costs one flush of a folder. When many lie
 there they are moved together to their shelves, `<folder>/<first two hex digits>/<digest>`. A file is there whole or not
-at all and never changes. Page: docs/formats/store.md.
+at all and never changes. `<folder>/aside/<digest>`: see `aside.py`. Page: docs/formats/store.md.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from itertools import count
 from pathlib import Path
 
 from cloud_train.store import file_group
-from cloud_train.store.digests import check_digests, is_digest
+from cloud_train.store.aside import SHELVE_LOCK
+from cloud_train.store.digests import ASIDE, NEW, check_digests, is_digest, place_of
 from cloud_train.store.lock import exclusive
 from edge import durable
 from edge.errors import DamagedError, EdgeloopError, StorageError
 
-NEW = "new"
 SHELVE_OVER = 8192
 """Files in `new` that are moved to their shelves together: at most 257 flushes for so many samples."""
 _LEFTOVER_S = 3600.0
+_LOOKS = 3
+_ROTTEN = (errno.EIO, errno.EUCLEAN, errno.EBADMSG)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 _LOG = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ class FolderBlobStore:
     """
 
     def __init__(self, folder: Path, *, shelve_over: int = SHELVE_OVER) -> None:
-        self._folder, self._new = folder, folder / NEW
+        self._folder, self._new, self._aside = folder, folder / NEW, folder / ASIDE
         self._shelve_over = shelve_over
         self._numbers = count()
         self._guard = threading.Lock()
@@ -60,7 +62,7 @@ class FolderBlobStore:
         """See `BlobStore.put_many`."""
         check_digests(items)
         durable.make_folder(self._new)
-        missing = {digest: data for digest, data in items.items() if self._place(digest) is None}
+        missing = {digest: data for digest, data in items.items() if not self._renew(digest)}
         durable.reached("blob.put:before")
         names = {digest: f"{self._new}/.{digest}.{os.getpid()}.{next(self._numbers)}.tmp" for digest in missing}
         try:
@@ -81,6 +83,8 @@ class FolderBlobStore:
         try:
             here = self._new.stat().st_dev
             near = {digest: path for digest, path in files.items() if path.stat().st_dev == here}
+            for path in near.values():
+                os.utime(path)  # its age is that of the blob
         except OSError as cause:
             raise durable.storage_error(self._new, cause) from cause
         durable.publish_files(((path, self._new / digest) for digest, path in near.items()), point="blob.adopt")
@@ -95,11 +99,7 @@ class FolderBlobStore:
 
     def read(self, digest: str) -> bytes:
         """See `BlobStore.read`."""
-        found = self._found(digest)
-        try:
-            data = found.read_bytes()
-        except FileNotFoundError:  # it was shelved in between, and nothing leaves its shelf
-            data = self._shelf(digest).read_bytes()
+        found, data = self._bytes(digest)
         if hashlib.sha256(data).hexdigest() != digest:
             raise DamagedError(
                 f"{found} is damaged: its content does not match its name", hint="restore it from a backup"
@@ -109,17 +109,19 @@ class FolderBlobStore:
     def path(self, digest: str) -> Path:
         """See `BlobStore.path`; the name on the shelf, which stays."""
         found = self._found(digest)
-        if found.parent == self._new:
+        if found != self._shelf(digest):
             with contextlib.suppress(OSError, StorageError):  # a folder that cannot be written is not shelved either
-                return self._on_shelf(digest)
+                return self._on_shelf(digest, found)
         return found
 
     def digests(self) -> Iterator[str]:
         """See `BlobStore.digests`."""
-        seen = set(self._names(self._new))
-        yield from seen
-        for shelf in sorted(self._folder.glob("??")):
-            yield from (name for name in self._names(shelf) if name not in seen)
+        seen = set[str]()
+        # What is set aside comes first and last: it may be on its way there, or back.
+        for folder in (self._aside, self._new, *sorted(self._folder.glob("??")), self._aside):
+            fresh = [name for name in self._names(folder) if name not in seen]
+            seen.update(fresh)
+            yield from fresh
 
     def shelve(self, *, over: int = 0) -> int:
         """Moves what lies in `new` to the shelves. A kill at any moment loses nothing; the next call goes on.
@@ -139,7 +141,7 @@ class FolderBlobStore:
         """
         busy = StorageError("the folder is being shelved")
         try:
-            with exclusive(self._folder / ".shelve.lock", busy=busy):
+            with exclusive(self._folder / SHELVE_LOCK, busy=busy):
                 self._sweep()
                 digests = sorted(self._names(self._new))
                 return self._move(digests) if len(digests) > over else 0
@@ -151,7 +153,7 @@ class FolderBlobStore:
     def _move(self, digests: list[str]) -> int:
         durable.reached("blob.shelve:before")
         try:
-            shelves = {self._on_shelf(digest).parent for digest in digests}
+            shelves = {self._on_shelf(digest, self._new / digest).parent for digest in digests}
             durable.reached("blob.shelve:named")
             for shelf in sorted(shelves):
                 durable.fsync_folder(shelf)
@@ -163,9 +165,9 @@ class FolderBlobStore:
         durable.reached("blob.shelve:after")
         return len(digests)
 
-    def _on_shelf(self, digest: str) -> Path:
-        """Gives a new file its name on the shelf beside the one it has; where links are unknown, instead of it."""
-        source, target = self._new / digest, self._shelf(digest)
+    def _on_shelf(self, digest: str, source: Path) -> Path:
+        """Gives a file its name on the shelf beside the one it has; where links are unknown, instead of it."""
+        target = self._shelf(digest)
         durable.make_folder(target.parent)
         try:
             os.link(source, target)
@@ -198,28 +200,56 @@ class FolderBlobStore:
 
     def _settle(self, digests: Iterable[str]) -> None:
         """Makes names durable that somebody else may have given a moment ago."""
-        for folder in sorted({found.parent for digest in digests if (found := self._find(digest)) is not None}):
+        for folder in sorted({Path(place).parent for digest in digests if (place := self._place(digest)) is not None}):
             durable.fsync_folder(folder)
 
-    def _find(self, digest: str) -> Path | None:
-        place = self._place(digest)
-        return None if place is None else Path(place)
+    def _renew(self, digest: str) -> bool:
+        """Whether a blob is there; it then counts as put just now, in one step, so that nobody sets it aside."""
+        for path in self._places(digest):
+            try:
+                os.utime(path)
+            except FileNotFoundError:
+                continue
+            except OSError:  # not ours to change
+                if not os.path.isfile(path):  # noqa: PTH113 - see file_group
+                    continue
+            return True
+        return False
 
     def _place(self, digest: str) -> str | None:
-        """The file of a blob. In this order: what leaves `new` is on its shelf before."""
-        for path in (f"{self._new}/{digest}", f"{self._folder}/{digest[:2]}/{digest}"):
+        """The file of a blob that is there to stay."""
+        for path in self._places(digest):
             if os.path.isfile(path):  # noqa: PTH113 - see file_group
                 return path
         return None
 
+    def _places(self, digest: str) -> tuple[str, str]:
+        """In this order: what leaves `new` is on its shelf before."""
+        return f"{self._new}/{digest}", f"{self._folder}/{place_of(digest)}"
+
     def _found(self, digest: str) -> Path:
-        found = self._find(digest) if is_digest(digest) else None
-        if found is None:
-            raise KeyError(digest)
-        return found
+        if is_digest(digest):
+            for _ in range(_LOOKS):  # what was set aside may be brought back between two looks
+                if place := self._place(digest):
+                    return Path(place)
+                if (self._aside / digest).is_file():
+                    return self._aside / digest
+        raise KeyError(digest)
+
+    def _bytes(self, digest: str) -> tuple[Path, bytes]:
+        """A file of a blob, and what is in it."""
+        for _ in range(_LOOKS):
+            found = self._found(digest)
+            try:
+                return found, found.read_bytes()
+            except FileNotFoundError:  # it was moved in between
+                continue
+            except OSError as cause:
+                raise _unreadable(found, cause) from cause
+        raise KeyError(digest)
 
     def _shelf(self, digest: str) -> Path:
-        return self._folder / digest[:2] / digest
+        return self._folder / place_of(digest)
 
     def _names(self, folder: Path) -> Iterator[str]:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
@@ -251,3 +281,10 @@ class FolderBlobStore:
             self.shelve(over=self._shelve_over)
         except EdgeloopError as error:
             _LOG.warning("pictures stay in %s: %s", self._new, error)
+
+
+def _unreadable(path: Path, cause: OSError) -> StorageError:
+    what = f"{path} cannot be read: {os.strerror(cause.errno or 0).lower()}"
+    if cause.errno in _ROTTEN:
+        return DamagedError(what, hint="restore it from a backup")
+    return StorageError(what, hint="check the disk")

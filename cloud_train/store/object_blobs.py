@@ -1,4 +1,4 @@
-"""Bytes by digest, in an object store: `<url>/<first two hex digits>/<digest>`."""
+"""Bytes by digest, in an object store: `<url>/<first two hex digits>/<digest>`; `<url>/aside`: see `aside.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cloud_train.store.digests import check_digests, is_digest
+from cloud_train.store.digests import ASIDE, check_digests, is_digest, place_of
 from cloud_train.store.objects import ObjectPlace
 from edge import durable
 from edge.errors import DamagedError
@@ -34,7 +34,7 @@ class ObjectBlobStore:
     def put(self, data: bytes) -> str:
         """See `BlobStore.put`."""
         digest = hashlib.sha256(data).hexdigest()
-        if not self._place.has(_name(digest)):
+        if not self._place.has(place_of(digest)):
             self.put_many({digest: data})
         return digest
 
@@ -42,33 +42,28 @@ class ObjectBlobStore:
         """See `BlobStore.put_many`; what is there is written again, which is cheaper than to ask."""
         check_digests(items)
         durable.reached("blob.put:before")
-        self._place.write({_name(digest): data for digest, data in items.items()})
+        self._place.write({place_of(digest): data for digest, data in items.items()})
         durable.reached("blob.put:after")
 
     def adopt(self, files: Mapping[str, Path]) -> None:
         """See `BlobStore.adopt`."""
         check_digests(files)
         durable.reached("blob.adopt:before")
-        self._place.upload({_name(digest): path for digest, path in files.items()})
+        self._place.upload({place_of(digest): path for digest, path in files.items()})
         for path in files.values():
             path.unlink(missing_ok=True)
         durable.reached("blob.adopt:after")
 
     def has(self, digest: str) -> bool:
         """See `BlobStore.has`."""
-        return is_digest(digest) and self._place.has(_name(digest))
+        return is_digest(digest) and self._place.has(place_of(digest))
 
     def read(self, digest: str) -> bytes:
         """See `BlobStore.read`; never from the cache."""
-        if not is_digest(digest):
-            raise KeyError(digest)
-        try:
-            data = self._place.read(_name(digest))
-        except FileNotFoundError:
-            raise KeyError(digest) from None
+        data = self._bytes(digest)
         if hashlib.sha256(data).hexdigest() != digest:
             raise DamagedError(
-                f"{self._place.url}/{_name(digest)} is damaged: its content does not match its name",
+                f"{self._place.url}/{place_of(digest)} is damaged: its content does not match its name",
                 hint="restore it from a backup",
             )
         return data
@@ -88,10 +83,20 @@ class ObjectBlobStore:
 
     def digests(self) -> Iterator[str]:
         """See `BlobStore.digests`."""
+        seen = set[str]()
         for path, _ in self._place.list():
             name = path.rpartition("/")[2]
-            if is_digest(name) and path == _name(name):
+            if is_digest(name) and path in (place_of(name), f"{ASIDE}/{name}") and name not in seen:
+                seen.add(name)
                 yield name
+
+    def _bytes(self, digest: str) -> bytes:
+        """What lies there; looked for once more at the end, for what is set aside may just have been brought back."""
+        if is_digest(digest):
+            for path in (place_of(digest), f"{ASIDE}/{digest}", place_of(digest)):
+                with contextlib.suppress(FileNotFoundError):
+                    return self._place.read(path)
+        raise KeyError(digest)
 
     def _make_room(self, size_bytes: int) -> None:
         with self._guard:
@@ -109,7 +114,3 @@ class ObjectBlobStore:
 
     def _copies(self) -> list[Path]:
         return [path for path in self._cache.glob("*") if is_digest(path.name)]
-
-
-def _name(digest: str) -> str:
-    return f"{digest[:2]}/{digest}"

@@ -140,6 +140,33 @@ class ObjectPlace:
         for name, about in found.items():
             yield name[start:], int(about["size"])
 
+    def dated(self) -> Iterator[tuple[str, float]]:
+        """Path of every object below the place, and when it was written: seconds since the epoch, UTC."""
+        try:
+            found = self._call("find", self._prefix, detail=True, withdirs=False, limit_s=LIST_TIMEOUT_S)
+        except FileNotFoundError:
+            return
+        start = len(self._prefix) + 1
+        for name, about in found.items():
+            yield name[start:], _written_at(about)
+
+    def written_at(self, path: str) -> float:
+        """When an object was written, seconds since the epoch, UTC. Raises as `read` does."""
+        return _written_at(self._call("info", self._at(path)))
+
+    def copy(self, path: str, to: str) -> None:
+        """Copies an object within the place, over one that is there. Raises as `read` does."""
+        self._call("cp_file", self._at(path), self._at(to))
+
+    def remove(self, path: str) -> None:
+        """Removes an object; harmless when it is gone.
+
+        Raises:
+            StorageError: The place is out of reach or says no.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            self._call("rm_file", self._at(path))
+
     def check(self) -> None:
         """Asks whether the place answers.
 
@@ -207,6 +234,12 @@ def _s3_options() -> dict[str, Any]:
             "retries": {"mode": "standard", "total_max_attempts": 1},  # s3fs asks again by itself
         },
     }
+
+
+def _written_at(about: Mapping[str, Any]) -> float:
+    """By what S3 says, and the file system of tests."""
+    moment = about.get("LastModified") or about["created"]
+    return float(moment) if isinstance(moment, float) else float(moment.timestamp())
 
 
 def _check_path(path: str) -> None:

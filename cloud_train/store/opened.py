@@ -13,6 +13,7 @@ from cloud_train.store.location import StoreLocation, is_store, read_location
 from edge.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
+    from cloud_train.store.aside import Aside
     from cloud_train.store.audit import AuditLog
     from cloud_train.store.blobs import BlobStore
     from cloud_train.store.database import Database
@@ -102,6 +103,20 @@ class Store:
             return self._blobs
 
     @property
+    def aside(self) -> Aside:
+        """The same pictures by age, and those that are set aside."""
+        from cloud_train.store.aside import FolderAside, ObjectAside
+        from cloud_train.store.objects import ObjectPlace
+
+        where, name = self.location.objects, self.layout.blobs.name
+        return FolderAside(where / name) if isinstance(where, Path) else ObjectAside(ObjectPlace(f"{where}/{name}"))
+
+    @property
+    def shared_snapshots(self) -> PublishedFiles:
+        """Snapshots beside the pictures, from every folder that works with these; see `named.py`."""
+        return self._files(self.layout.snapshots.name)
+
+    @property
     def published(self) -> PublishedFiles:
         """What devices fetch."""
         with self._guard:
@@ -157,10 +172,13 @@ class Store:
 
     @cached_property
     def _published(self) -> PublishedFiles:
+        return self._files(self.layout.repository.name)
+
+    def _files(self, name: str) -> PublishedFiles:
         from cloud_train.store.objects import ObjectPlace
         from cloud_train.store.published import PublishedFolder, PublishedObjects
 
-        where, name = self.location.objects, self.layout.repository.name
+        where = self.location.objects
         if isinstance(where, Path):
             return PublishedFolder(where / name)
         return PublishedObjects(ObjectPlace(f"{where}/{name}"))

@@ -22,6 +22,7 @@ from cloud_train.store.backup_file import (
 )
 from cloud_train.store.dump import is_empty, loading
 from cloud_train.store.location import read_location
+from cloud_train.store.named import share_snapshots
 from cloud_train.store.opened import RESTORE_MARK, Store
 from cloud_train.store.published import copy_repository
 from cloud_train.store.rows import fields_of
@@ -53,6 +54,7 @@ def restore(backup: Path, root: Path, *, progress: Progress = lambda done, total
         if not _begin(store, manifest):
             _put_blobs(backup, store, manifest, progress)
             _put_files(backup, store)
+            share_snapshots(store)
             copy_repository(store.layout.repository, store.published)
             _load_tables(backup, store, manifest)
         durable.reached("restore.done:before")

@@ -119,6 +119,14 @@ class SqlRolloutStore:
         return tuple(_rollout(row) for row in self._database.read(ROLLOUTS.select().where(running)))
 
 
+def rolled_back(rollouts: RolloutStore, channel: str, bundle_digest: str) -> int:
+    """The number of a channel's newest rollout where that one was of this bundle and has been rolled back, else 0."""
+    newest = next(iter(rollouts.rollouts(channel=channel, limit=1)), None)
+    if newest is None or newest.state is not RolloutState.ROLLED_BACK or newest.bundle_digest != bundle_digest:
+        return 0
+    return newest.rollout_id
+
+
 def newest_of(connection: Connection, channel: str) -> Rollout | None:
     """The newest rollout of a channel, within a transaction."""
     row = connection.execute(_newest(), {"key": channel}).mappings().first()

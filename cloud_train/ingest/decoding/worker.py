@@ -15,6 +15,7 @@ _logger = logging.getLogger(__name__)
 
 CLAIM = 16
 LEASE_S = 300.0
+_DAMAGED = "its stored bytes are damaged: restore the picture from a backup"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +87,9 @@ class DecodeWorker:
         except KeyError:  # it is asked for again when its device offers it; until then there is nothing to say of it
             _logger.warning("the picture of sample %s is gone", digest)
             return False
-        except DamagedError as error:  # the disk's fault, not the picture's: the others are looked at all the same
+        except DamagedError as error:  # the disk's fault, not the picture's: it may read better the next time
             _logger.error("sample %s cannot be checked: %s", digest, error)
+            self._failed += self._checks.unreadable(digest, _DAMAGED, now=self._clock())
             return False
         fault = self._decoder.fault_of(data)
         if fault:

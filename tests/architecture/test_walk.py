@@ -123,6 +123,7 @@ def write_pictures(folder: Path) -> None:
             Image.fromarray(coarse).resize((48, 48), Image.Resampling.BICUBIC).save(folder / label / f"{number}.png")
 
 
+@pytest.mark.slow  # most of a minute: two trainings and conversions
 def test_one_picture_walks_through_every_step_once(tmp_path, make_bundle, recorder):
     layout = StoreLayout(root=tmp_path / "store")
     publish_bundle(make_bundle(tmp_path / "first", version=1), layout.root, channel="stable", now=time.time())

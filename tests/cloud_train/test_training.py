@@ -145,7 +145,7 @@ def test_no_run_is_named(tmp_path: Path) -> None:
         load_trained(tmp_path)
 
 
-@pytest.mark.parametrize("point", ["run.weights:written", "run.file:written"])
+@pytest.mark.parametrize("point", [pytest.param("run.weights:written", marks=pytest.mark.slow), "run.file:written"])
 def test_a_killed_training_resumes_to_the_same_bytes(
     frozen: tuple[DatasetSnapshot, FolderBlobStore], trained: Path, tmp_path: Path, point: str
 ) -> None:

@@ -211,7 +211,10 @@ def test_the_hub_out_of_reach_points_to_weights(monkeypatch: pytest.MonkeyPatch)
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, -signal.SIGTERM)],
+)
 def test_a_signal_ends_it_without_a_run_or_a_traceback(
     frozen: tuple[DatasetSnapshot, FolderBlobStore], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

@@ -164,6 +164,7 @@ def test_a_corrected_word_needs_no_other_work_folder(tmp_path: Path) -> None:
     assert_one_line(run_demo(tmp_path, *arguments), "the folder is empty")
 
 
+@pytest.mark.slow
 def test_unreadable_pictures_are_passed_over_by_name_and_garbage_weights_end_the_demo(tmp_path: Path) -> None:
     arguments, weights = good_data(tmp_path), file(tmp_path, b"no tensors at all " * 100)
     first = tmp_path / "data" / "red" / "000.png"

@@ -23,6 +23,7 @@ from edge.bundle.manifest import CropPolicy
 from edge.errors import UsageError
 
 
+@pytest.mark.slow  # the same as `python -m device_tests --device local`
 def test_all_pass_on_this_machine(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report_file = tmp_path / "report.json"
     words = ["--device", "local", "--bundle", str(tiny_bundle), "--json", str(report_file)]
@@ -139,6 +140,7 @@ def test_device_environment_passes_without_pytest(
     assert " 0 failed" in done.stdout
 
 
+@pytest.mark.slow
 def test_pytest_runs_the_same_checks(repository: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "device_tests", "--device", "local"]
     command += ["--group", "bundle", "--group", "outputs"]

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING
 from edge.answering import Answer, Answerer
 from edge.errands import Errands
 from edge.errors import BackendError, ImageError, StorageError, UsageError
+from edge.following import open_following
 from edge.home import DeviceHome
+from edge.hours_file import HoursFile
 from edge.identity.renewal import Renewal
 from edge.journal import Journal
 from edge.keeper import Keeper, limits_of
@@ -142,6 +144,7 @@ class Agent:
             self._source = self._open_source()
             stack.callback(self._source.close)
         self._slots = Slots(settings.home)
+        self._following = open_following(settings)
         self._outbox = RecoveringOutbox(
             self._home.outbox, limits_of(settings), report=self._report_damage, clock=self._clock, patient=True
         )
@@ -151,6 +154,8 @@ class Agent:
         self._journal = Journal(self._home.journal, max_bytes=settings.journal_max_bytes)
         stack.callback(self._journal.close)
         self._count_start()
+        self._hours = HoursFile(self._home.statistics, self._telemetry, say=self._say_failure, clock=self._clock)
+        self._hours.load()
         self._engines = Engines(settings, self._slots, can_wait=self._transport is not None, say=self._say)
         self._start(stack)
 
@@ -237,7 +242,7 @@ class Agent:
         )
 
     def _make_link(self, transport: SyncTransport) -> Link:
-        trust = TrustStore(self._settings.home, transport, channel=self._settings.channel)
+        trust = TrustStore(self._settings.home, transport, channel=self._following.channel)
         updater = Updater(
             self._slots,
             trust,
@@ -253,6 +258,7 @@ class Agent:
                 transport=transport,
                 slots=self._slots,
                 updater=updater,
+                following=self._following,
                 telemetry=self._telemetry,
                 prepare=self._engines.prepare,
                 say=self._say,
@@ -455,9 +461,12 @@ class Agent:
         # Counts before the outbox: whoever reads a finished pass and an empty outbox may believe both.
         counts = self._telemetry.counts()
         self._progress(counts)
-        write_status(self._home, counts, self._state(), self._answerer.slot.current)
-        self._outbox.maintain()
-        self._report_disk("")
+        try:
+            write_status(self._home, counts, self._state(), self._answerer.slot.current)
+            self._outbox.maintain()
+            self._report_disk("")
+        finally:
+            self._hours.step(last=self._phase == "stopped")
 
     def _watching(self) -> Watching:
         from edge.kiosk.desk import Watching
@@ -472,6 +481,8 @@ class Agent:
             outbox=self._outbox.stats(),
             server_reached_at=self._link.reached_at if self._link is not None else 0.0,
             held_back=self._link.held_back if self._link is not None else "",
+            channel=self._following.channel,
+            channel_reason=self._following.reason,
             at=self._clock(),
         )
 

@@ -149,7 +149,7 @@ def device() -> None:
 @_link_options
 @click.option("--source", help="What to watch: a folder, a video file, camera:0, /dev/video0, rtsp://… or http://…")
 @click.option("--root", type=_FILE, help="Trusted root of the server's releases; needed once, at the first install.")
-@click.option("--channel", help="Update channel to follow.  [default: stable]")
+@click.option("--channel", help="Update channel to keep to, whatever the fleet says.  [default: the fleet's]")
 @click.option("--artifact", help="Model to run: tflite, onnx or a file name.  [default: the first that can run here]")
 @click.option("--threads", type=int, help="Processor threads for the network.  [default: 1]")
 @click.option("--passes", type=int, help="How often to go through the source; 0 for ever.  [default: 0]")
@@ -226,7 +226,7 @@ def sync(config: Path | None, **options: object) -> None:
 @_settings_options
 @_link_options
 @click.option("--root", type=_FILE, help="Trusted root of the server's releases; needed once, at the first install.")
-@click.option("--channel", help="Update channel to follow.  [default: stable]")
+@click.option("--channel", help="Update channel to keep to, whatever the fleet says.  [default: the fleet's]")
 @click.option("--from", "stick", type=_FOLDER, help="Take it from this folder, which `edgeloop publish export` wrote.")
 def update(config: Path | None, stick: Path | None, **options: object) -> None:
     """Check for a release once: verify, fetch, test, activate."""
@@ -271,7 +271,7 @@ def tune(bundle: Path | None, home: Path | None, as_json: bool, **options: Any) 
 @click.option("--tls-ca", type=_FILE, help="Certificate authority of the fleet.")
 @click.option("--code", help="The one-time code; asked for when it is left out, which keeps it out of lists.")
 @click.option("--device-id", default="", help="Name that this device shall have.  [default: what the code says]")
-@click.option("--channel", default="", help="Update channel to follow.  [default: what the code says]")
+@click.option("--channel", default="", help="Update channel until the fleet names one.  [default: what the code says]")
 @click.option("--root", type=_FILE, help="Trusted root of the fleet's releases.")
 @click.option("--certificate", type=_FILE, help="A certificate of your own (PEM), instead of a code.")
 @click.option("--key", type=_FILE, help="Its private key (PEM).")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edge.drawing.drawings import Drawings
 from edge.errors import EdgeloopError, ImageError, UsageError
+from edge.following import open_following
 from edge.home import DeviceHome
 from edge.identity.command import as_enrolled, client_identity, renewal_for
 from edge.settings import AgentSettings, process_environment, watchdog_told
@@ -87,7 +88,7 @@ def sideload(settings: AgentSettings, bundle: Path, *, say: Say) -> None:
     from edge.update.updater import Updater
 
     with DeviceHome(folder=settings.home).hold(), _bundle_folder(bundle) as folder:
-        trust = TrustStore(settings.home, None, channel=settings.channel)
+        trust = TrustStore(settings.home, None, channel=open_following(settings).channel)
         slots = Slots(settings.home)
         updater = Updater(slots, trust, None, self_test=self_test, fingerprint=hardware_fingerprint)
         result = updater.sideload(folder)
@@ -305,7 +306,7 @@ def update_once(
 def _install_root(settings: AgentSettings, transport: PublishedFiles | None) -> TrustStore:
     from edge.update.trust import TrustStore
 
-    trust = TrustStore(settings.home, transport, channel=settings.channel)
+    trust = TrustStore(settings.home, transport, channel=open_following(settings).channel)
     if settings.root is not None:
         trust.install_root(settings.root)
     if not trust.has_root:

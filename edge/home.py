@@ -42,6 +42,11 @@ class DeviceHome:
         return self.folder / "status.json"
 
     @property
+    def statistics(self) -> Path:
+        """Hours of statistics that no check-in has told."""
+        return self.folder / "statistics.json"
+
+    @property
     def tuning(self) -> Path:
         """What `edgeloop device tune` has found here."""
         return self.folder / "tune.json"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from edge import __version__
 from edge.background import lower_priority
 from edge.errors import EdgeloopError, MissingExtraError, RoadError, StorageError, UsageError
+from edge.following import Following
 from edge.identity.renewal import Renewal
 from edge.outbox.base import OutboxStats, SampleOutbox
 from edge.settings import AgentSettings
@@ -41,6 +42,7 @@ class LinkParts:
         transport: The road.
         slots: What runs.
         updater: What brings the next bundle.
+        following: Which channel it is brought from.
         telemetry: What is reported.
         prepare: Called after a new bundle was activated, to load it and hand it over.
         say: Told in one line what a person should know.
@@ -56,6 +58,7 @@ class LinkParts:
     transport: SyncTransport
     slots: Slots
     updater: Updater
+    following: Following
     telemetry: Telemetry
     prepare: Callable[[], None]
     say: Callable[[str], None]
@@ -91,6 +94,7 @@ class Link:
         self._last_words = ""
         self._rejection = ""
         self._directive: Directive | None = None
+        self._said_of_channel = ""
 
     def start(self) -> None:
         """Begins."""
@@ -198,11 +202,23 @@ class Link:
         directive = parts.transport.check_in(status)
         parts.telemetry.reported(status.hours)
         self._reached()
-        self._directive = directive if directive.channel == parts.settings.channel else None
         wanted_s = directive.check_in_s or parts.settings.check_in_s
         self._check_in_due = now + min(MAX_CHECK_IN_S, max(MIN_CHECK_IN_S, wanted_s))
-        if self._announces_news(directive):
+        has_moved = self._heed_channel(directive.channel)
+        self._directive = directive if directive.channel == parts.following.channel else None
+        if has_moved or self._announces_news(directive):
             self._update_due = now
+
+    def _heed_channel(self, channel: str) -> bool:
+        """Whether what the fleet says moves this device to another channel."""
+        following, before = self._parts.following, self._parts.following.channel
+        line = following.hear(channel)
+        if line and line != self._said_of_channel:
+            self._parts.say(line)
+        self._said_of_channel = line
+        if following.channel != before:
+            self._parts.updater.follow(following.channel)
+        return following.channel != before
 
     def _circumstances(self) -> Circumstances:
         parts, state = self._parts, self._parts.slots.state
@@ -228,7 +244,7 @@ class Link:
     def _announces_news(self, directive: Directive) -> bool:
         state = self._parts.slots.state
         known = ("", self._parts.slots.active.bundle_digest, *state.rejected)
-        return directive.channel == self._parts.settings.channel and directive.bundle_digest not in known
+        return directive.channel == self._parts.following.channel and directive.bundle_digest not in known
 
     def _update(self) -> None:
         parts, now = self._parts, self._parts.steady()
@@ -265,11 +281,13 @@ class Link:
         self._reached_now = True
 
     def _failed(self, error: EdgeloopError) -> float:
+        if self._stopping:  # a call that was hung up on is nobody's trouble
+            return 0.0
         line = str(error)
         if self._parts.renewal is not None:
             line = self._parts.renewal.explained(error, self._parts.clock())
         self._parts.telemetry.trouble(Topic.ROAD, line)
-        if line != self._last_words and not self._stopping:
+        if line != self._last_words:
             self._parts.say(line)
         self._last_words = line
         settings = self._parts.settings

@@ -22,7 +22,7 @@ from edge.sync.windows import parse_windows
 
 PREFIX = "EDGELOOP_"
 _DEVICE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-_CHANNEL = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
+_CHANNEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LEAST = {
     "threads": 1,
     "confirm_frames": 1,
@@ -61,7 +61,7 @@ class AgentSettings:
             stream (`rtsp://`, `http://`); empty where nothing is.
         root: Trusted root file of the first install, None once the home has one.
         tls_ca: Certificate authority of the server, None for plain text to this very machine.
-        channel: The update channel to follow.
+        channel: The update channel to keep to, whatever the fleet says; empty to follow the one that it names.
         artifact: Model file or format to run (`tflite`, `onnx`), empty for the first that this device can run.
         threads: Processor threads for the network.
         passes: How often to go through a folder or video; 0 means for ever.
@@ -106,7 +106,7 @@ class AgentSettings:
     source: str = ""
     root: Path | None = None
     tls_ca: Path | None = None
-    channel: str = "stable"
+    channel: str = ""
     artifact: str = ""
     threads: int = 1
     passes: int = 0
@@ -145,7 +145,7 @@ class AgentSettings:
         """Refuses values that make no sense, by name."""
         if not _DEVICE_ID.match(self.device_id):
             raise UsageError(f"device_id {self.device_id!r} must be 1 to 64 letters, digits, '.', '_' or '-'")
-        if not _CHANNEL.match(self.channel):
+        if self.channel and not is_channel(self.channel):
             raise UsageError(f"channel {self.channel!r} must be 1 to 64 small letters, digits, '_' or '-'")
         if self.private_action not in ("blur", "veto"):
             raise UsageError(f"private_action {self.private_action!r} must be 'blur' or 'veto'")
@@ -189,6 +189,11 @@ def load_settings(
         raise UsageError("no home folder for the device", hint=f"give --home DIR or set {PREFIX}HOME")
     built = {name: _convert(name, value, kinds[name]) for name, value in values.items()}
     return AgentSettings(**built)  # type: ignore[arg-type]
+
+
+def is_channel(name: str) -> bool:
+    """Whether a channel can be called so; what a server says is held against it before it names any file."""
+    return _CHANNEL.fullmatch(name) is not None
 
 
 def process_environment() -> Mapping[str, str]:

@@ -1,7 +1,7 @@
 """What each bundle did in each hour: counts and small histograms in bounded memory, until the server has heard of them.
 
-Kept in memory alone: a restart loses what no check-in has told yet. Without a road, two days are kept for up to four
-bundles; then the oldest goes.
+Kept in memory; `edge.hours_file` has what no check-in has told outlive a restart. Without a road, two days are kept for
+up to four bundles; then the oldest goes.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class HourBook:
     def __init__(self, run: str) -> None:
         self.lost = 0
         self._run = run
+        self._earlier: dict[tuple[int, str, str], BundleHour] = {}
         self._tallies: dict[tuple[int, str], _Tally] = {}
         self._last: _Tally | None = None
         self._last_key = (0, "")
@@ -105,36 +106,55 @@ class HourBook:
             tally = self._tally(now, bundle)
             tally.depth = max(tally.depth, number)
 
+    def restore(self, hours: Iterable[BundleHour]) -> None:
+        """Takes what earlier runs counted; it keeps their names, so that this run adds to it and never replaces it."""
+        for hour in hours:
+            self._make_room(hour.hour)
+            self._earlier[_key(hour)] = hour
+
     def untold(self, now: float) -> tuple[BundleHour, ...]:
         """What the server has not heard of yet or only in part, oldest first."""
         self._forget_told(now)
-        keys = sorted(key for key, tally in self._tallies.items() if tally.mark != tally.told)
-        return tuple(self._hour(key) for key in keys)
+        own = [self._hour(key) for key, tally in self._tallies.items() if tally.mark != tally.told]
+        return tuple(sorted((*self._earlier.values(), *own), key=_key))
+
+    def over(self, now: float) -> tuple[BundleHour, ...]:
+        """Of these, what nothing will be added to: hours that are over, and what earlier runs counted."""
+        present = _hour_of(now)
+        return tuple(hour for hour in self.untold(now) if hour.hour != present or hour.run != self._run)
 
     def told(self, hours: Iterable[BundleHour]) -> None:
         """Remembers what a check-in has brought home."""
         for hour in hours:
             tally = self._tallies.get((hour.hour, hour.bundle_digest))
-            if tally is not None and hour.run == self._run:
+            if self._earlier.pop(_key(hour), None) is None and tally is not None and hour.run == self._run:
                 tally.told = (hour.frames, hour.failed, hour.kept, hour.outbox_depth)
 
     def _tally(self, now: float, bundle: str) -> _Tally:
-        key = (int(min(max(now, 0.0), _LAST_MOMENT) // _HOUR_S), bundle)
+        key = (_hour_of(now), bundle)
         if key != self._last_key or self._last is None:
             self._last_key, self._last = key, self._tallies.get(key) or self._begin(key)
         return self._last
 
     def _begin(self, key: tuple[int, str]) -> _Tally:
         self._forget_told(key[0] * _HOUR_S)
-        while len(self._tallies) >= MAX_HOURS * MAX_BUNDLES or self._is_full_of(key):
-            self.lost += 1
-            del self._tallies[min(self._tallies)]
+        self._make_room(key[0])
         tally = self._tallies[key] = _Tally()
         return tally
 
-    def _is_full_of(self, key: tuple[int, str]) -> bool:
-        hours = {hour for hour, _ in self._tallies}
-        return key[0] not in hours and len(hours) >= MAX_HOURS
+    def _make_room(self, hour: int) -> None:
+        """Gives up the oldest, of earlier runs first, until one more entry of an hour fits."""
+        while len(self._tallies) + len(self._earlier) >= MAX_HOURS * MAX_BUNDLES or self._is_full_of(hour):
+            self.lost += 1
+            earlier, own = min(self._earlier, default=None), min(self._tallies, default=None)
+            if earlier is not None and (own is None or earlier[0] <= own[0]):
+                del self._earlier[earlier]
+            elif own is not None and self._tallies.pop(own) is self._last:
+                self._last = None
+
+    def _is_full_of(self, hour: int) -> bool:
+        hours = {key[0] for key in (*self._tallies, *self._earlier)}
+        return hour not in hours and len(hours) >= MAX_HOURS
 
     def _forget_told(self, now: float) -> None:
         """Hours that are over and that the server knows; not the last one, for a clock may be set back over its end."""
@@ -164,6 +184,15 @@ class HourBook:
             latency_p99_ms=latency_quantile(tally.latencies, 0.99),
             outbox_depth=tally.depth,
         )
+
+
+def _hour_of(now: float) -> int:
+    return int(min(max(now, 0.0), _LAST_MOMENT) // _HOUR_S)
+
+
+def _key(hour: BundleHour) -> tuple[int, str, str]:
+    """What the server tells hours of one device apart by; the oldest comes first."""
+    return hour.hour, hour.bundle_digest, hour.run
 
 
 def with_fewer_classes(hour: BundleHour, most: int) -> BundleHour:

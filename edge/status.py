@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from edge import durable, jsonvalue
 from edge.engine import Engine
 from edge.errors import FormatError, TrustError, UsageError
+from edge.following import open_following
 from edge.home import DeviceHome
 from edge.outbox.base import OutboxStats
 from edge.settings import AgentSettings
@@ -30,6 +31,8 @@ class AgentState:
         server_reached_at: When the server last answered, seconds since the epoch, 0 before.
         held_back: Why samples and bundles wait although the server may be there; empty while they may go.
         at: Now.
+        channel: The update channel that it follows.
+        channel_reason: Why that one, in a few words.
     """
 
     device_id: str
@@ -39,6 +42,8 @@ class AgentState:
     server_reached_at: float
     at: float
     held_back: str = ""
+    channel: str = ""
+    channel_reason: str = ""
 
 
 def write_status(home: DeviceHome, counts: Counts, state: AgentState, engine: Engine | None) -> None:
@@ -67,6 +72,8 @@ def write_status(home: DeviceHome, counts: Counts, state: AgentState, engine: En
         "outbox_file_bytes": state.outbox.file_bytes,
         "answers_waiting": state.outbox.answers,
         "held_back": state.held_back,
+        "channel": state.channel,
+        "channel_reason": state.channel_reason,
         "server_reached_at": state.server_reached_at,
     }
     durable.replace_bytes(home.status, jsonvalue.pretty_bytes(status))
@@ -86,7 +93,10 @@ def read_status(settings: AgentSettings) -> Status:
     status = _last_said(home)
     status["running"] = home.is_held()
     status["slots"] = jsonvalue.to_json(Slots(settings.home).state)
-    status["release"] = _stored_release(settings)
+    if not status.get("channel"):  # no agent has run here since edgeloop says it
+        following = open_following(settings)
+        status |= {"channel": following.channel, "channel_reason": following.reason}
+    status["release"] = _stored_release(settings, str(status["channel"]))
     return status
 
 
@@ -107,6 +117,7 @@ def status_lines(status: Status) -> list[str]:
         f" {status.get('outbox_sent', 0)} sent, {status.get('outbox_parked', 0)} parked,"
         f" {status.get('outbox_shed', 0)} shed",
         f"latency  {_ms(status, 'latency_p50_ms')} median, {_ms(status, 'latency_p95_ms')} p95",
+        f"channel  {status.get('channel')}, {status.get('channel_reason')}",
     ]
     if status.get("frames_unchanged") or status.get("frames_superseded"):
         lines.insert(
@@ -120,11 +131,11 @@ def status_lines(status: Status) -> list[str]:
     return lines
 
 
-def _stored_release(settings: AgentSettings) -> jsonvalue.Json:
+def _stored_release(settings: AgentSettings, channel: str) -> jsonvalue.Json:
     from edge.update.trust import TrustStore
 
     try:
-        found = TrustStore(settings.home, None, channel=settings.channel).last_verified()
+        found = TrustStore(settings.home, None, channel=channel).last_verified()
     except (TrustError, UsageError) as error:
         return {"error": error.message}
     return _object(found.release) | {"expires_at": found.expires_at, "expired": found.expires_at <= time.time()}

@@ -101,6 +101,9 @@ class Counts:
 class Telemetry:
     """Counts; thread-safe.
 
+    Attributes:
+        times_reported: Check-ins that have brought hours home.
+
     Args:
         window: Answers that the latencies are taken over.
         run: Names this run of the process, 8 hex digits.
@@ -108,6 +111,7 @@ class Telemetry:
     """
 
     def __init__(self, *, window: int = WINDOW, run: str = "00000000", clock: Callable[[], float] = time.time) -> None:
+        self.times_reported = 0
         self._lock = threading.Lock()
         self._clock = clock
         self._hours = HourBook(run)
@@ -162,7 +166,23 @@ class Telemetry:
     def reported(self, hours: Sequence[BundleHour]) -> None:
         """Remembers which hours a check-in has brought home; those that are over are forgotten."""
         with self._lock:
+            self.times_reported += 1
             self._hours.told(hours)
+
+    def untold(self, *, over: bool = False) -> tuple[BundleHour, ...]:
+        """What would be lost with this process, oldest first.
+
+        Args:
+            over: Only that which nothing will be added to.
+        """
+        with self._lock:
+            now = self._clock()
+            return self._hours.over(now) if over else self._hours.untold(now)
+
+    def restore(self, hours: Sequence[BundleHour]) -> None:
+        """Takes what earlier runs counted and no check-in brought home."""
+        with self._lock:
+            self._hours.restore(hours)
 
     def trouble(self, topic: Topic, line: str) -> None:
         """Remembers what stands wrong with something; an empty line says that all is well with it again."""

@@ -28,6 +28,17 @@ UNKNOWN = "unknown"
 NOTHING = "nothing found"
 
 
+def plain_line(text: str, *, most: int = 300) -> str:
+    """A stranger's words in one line: what does not print, line breaks too, becomes a space, and a long text is cut.
+
+    Args:
+        text: Anything.
+        most: Characters of the line.
+    """
+    line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
 def percent(share: float) -> str:
     """A share in [0, 1] without digits after the point; only what is certain is 0 or 100 %."""
     if 0 < share < 0.005:

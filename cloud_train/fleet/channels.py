@@ -51,11 +51,12 @@ class ChannelBook:
             targets = self._targets
         if targets is None:
             return Channel()
-        settled = settled_of(targets, name)
-        digests = {offered.digest for offered in live_offers(targets, name)}
+        settled, live = settled_of(targets, name), live_offers(targets, name)
+        digests = {offered.digest for offered in live}
+        again = {offered.digest: offered.after_rollout for offered in live if offered.after_rollout}
         if settled is None:
-            return Channel(offered=frozenset(digests))
-        return Channel(settled=settled.digest, offered=frozenset({*digests, settled.digest}))
+            return Channel(offered=frozenset(digests), again=again)
+        return Channel(settled=settled.digest, offered=frozenset({*digests, settled.digest}), again=again)
 
     def _look(self) -> None:
         now = self._steady()

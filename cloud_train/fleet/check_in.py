@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cloud_train.fleet.assign import assign
 from cloud_train.fleet_types import Member
@@ -25,10 +25,12 @@ class Channel:
     Attributes:
         settled: Digest of what it offers to everybody, empty for nothing yet.
         offered: Every digest that may be named to a device.
+        again: Of those that were offered again after a rollback, the number of the rollout that was rolled back.
     """
 
     settled: str = ""
     offered: frozenset[str] = frozenset()
+    again: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,7 +166,7 @@ def label(store: Path, device_id: str, labels: tuple[str, ...], remove: tuple[st
 @_DEVICE
 @click.argument("channel")
 def channel(store: Path, device_id: str, channel: str) -> None:
-    """Say which update channel a device belongs to; '' is the server's own. The device follows its own --channel."""
+    """Have a device follow an update channel; '' is the server's own. One started with --channel keeps to its own."""
     with _office(store) as office:
         click.echo(_line(office.follow(device_id, channel)))
 

@@ -9,10 +9,10 @@ from cloud_train.errors import RolloutError
 from cloud_train.fleet.acts import check_plan, start
 from cloud_train.fleet_types import HealthLimits, Ring, Rollout, RolloutKind, RolloutPlan
 from cloud_train.publish.offers import read_settled
-from cloud_train.publish.repository import Repository, open_repository
+from cloud_train.publish.repository import Repository, check_publishable, open_repository
 from cloud_train.store.opened import Store
 from cloud_train.store.published import copy_repository
-from cloud_train.store.rollouts import OPEN, SqlRolloutStore
+from cloud_train.store.rollouts import OPEN, RolloutStore, SqlRolloutStore, rolled_back
 from edge.bundle.manifest import MANIFEST_NAME
 from edge.errors import UsageError
 
@@ -58,8 +58,9 @@ def launch(store: Store, wanted: Launch) -> Rollout:
             f"channel {wanted.channel} offers no bundle yet, so there is nothing to replace step by step",
             hint=f"publish the first one: edgeloop publish BUNDLE --channel {wanted.channel}",
         )
-    digest = _offered_digest(store, repository, wanted)
-    repository.allow_back(wanted.channel, digest, settled.bundle_digest, now=wanted.now)
+    digest = _offered_digest(store, repository, wanted, rollouts)
+    after = rolled_back(rollouts, wanted.channel, digest)
+    repository.allow_back(wanted.channel, digest, settled.bundle_digest, now=wanted.now, after_rollout=after)
     copy_repository(repository.folder, store.published)
     rollout = Rollout(
         channel=wanted.channel,
@@ -74,7 +75,7 @@ def launch(store: Store, wanted: Launch) -> Rollout:
     return start(rollout, rollouts, who=wanted.who)
 
 
-def _offered_digest(store: Store, repository: Repository, wanted: Launch) -> str:
+def _offered_digest(store: Store, repository: Repository, wanted: Launch, rollouts: RolloutStore) -> str:
     """The candidate that is meant; a bundle that is none yet becomes one, encrypted where the channel's others are."""
     offers = repository.offers(wanted.channel)
     digests = [one.digest for one in offers if _is_digest(wanted.bundle) and one.digest.startswith(wanted.bundle)]
@@ -83,7 +84,8 @@ def _offered_digest(store: Store, repository: Repository, wanted: Launch) -> str
     settled = read_settled(repository.folder, wanted.channel)
     encrypt = bool(settled and settled.sealed) or any(one.sealed for one in offers)
     folder = find_bundle(store, wanted.bundle)
-    return repository.offer(folder, wanted.channel, now=wanted.now, encrypt=encrypt).digest
+    after = rolled_back(rollouts, wanted.channel, check_publishable(folder).digest)
+    return repository.offer(folder, wanted.channel, now=wanted.now, encrypt=encrypt, after_rollout=after).digest
 
 
 def find_bundle(store: Store, bundle: str) -> Path:

@@ -29,7 +29,7 @@ def settler(store: Store, *, clock: Callable[[], float] = time.time) -> Settle |
         if rollout.state is RolloutState.DONE:
             repository.promote(rollout.channel, rollout.bundle_digest, now=clock())
         elif rollout.state is RolloutState.ROLLED_BACK:
-            repository.withdraw(rollout.channel, rollout.bundle_digest, now=clock())
+            repository.withdraw(rollout.channel, rollout.bundle_digest, now=clock(), rollout_id=rollout.rollout_id)
         copy_repository(repository.folder, store.published)
 
     return settle

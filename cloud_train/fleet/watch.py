@@ -88,8 +88,9 @@ def look(rollout: Rollout, parts: WatchParts, *, now: float) -> Findings:
     devices = parts.roster.devices(rollout.channel, is_default=rollout.channel == parts.default_channel)
     sides = sides_of(rollout, devices)
     since, until = _window(rollout, now)
-    new_rows = parts.hours.figures(rollout.bundle_digest, sampled(rollout, sides.new), since=since, until=until)
-    before = _rows_before(rollout, sides, parts, until=until)
+    new_names, old_names = sampled(rollout, sides.new), sampled(rollout, sides.old)
+    new_rows = parts.hours.figures(rollout.bundle_digest, new_names, since=since, until=until)
+    before = _rows_before(rollout, new_names, parts, until=until)
     new_standing, old_standing = (
         standing_of(side, digest, since=rollout.ring_since, now=now, silent_s=parts.silent_s)
         for side, digest in ((sides.new, rollout.bundle_digest), (sides.old, rollout.base_digest))
@@ -98,8 +99,8 @@ def look(rollout: Rollout, parts: WatchParts, *, now: float) -> Findings:
     new = with_changes(
         new_health(new_rows, new_standing, before=before), new_rows, [row for row in before if row.hour < begun]
     )
-    old_rows = _old_rows(rollout, sides, parts, since=since, until=until)
-    earlier = _old_rows(rollout, sides, parts, since=begun - BEFORE_HOURS, until=begun - 1)
+    old_rows = _old_rows(rollout, old_names, parts, since=since, until=until)
+    earlier = _old_rows(rollout, old_names, parts, since=begun - BEFORE_HOURS, until=begun - 1)
     old = with_changes(old_health(old_rows, old_standing, beside=new_rows), old_rows, earlier)
     if old.devices < min(_ENOUGH_OLD, new.devices) and rollout.kind is RolloutKind.ROLLOUT:
         old = old_health(before, old_standing, beside=new_rows, of_day=True) if before else old
@@ -156,7 +157,11 @@ def is_unsettled(rollout: Rollout, channel: Channel) -> bool:
         and rollout.kind is RolloutKind.ROLLOUT
         and channel.settled in ("", rollout.base_digest)  # else something else was published since
     )
-    return is_offered and (is_replaced or rollout.state is RolloutState.ROLLED_BACK)
+    is_taken_back = (
+        rollout.state is RolloutState.ROLLED_BACK
+        and channel.again.get(rollout.bundle_digest, 0) < rollout.rollout_id  # else somebody has offered it again since
+    )
+    return is_offered and (is_replaced or is_taken_back)
 
 
 def following(rollout: Rollout, verdict: Verdict, *, now: float) -> Rollout | None:
@@ -239,16 +244,17 @@ def _window(rollout: Rollout, now: float) -> tuple[int, int]:
     return max(int(begun // _HOUR_S), present - WINDOW_HOURS + 1), present + 1
 
 
-def _old_rows(rollout: Rollout, sides: Sides, parts: WatchParts, *, since: int, until: int) -> tuple[HourFigures, ...]:
+def _old_rows(
+    rollout: Rollout, names: tuple[str, ...], parts: WatchParts, *, since: int, until: int
+) -> tuple[HourFigures, ...]:
     if not rollout.base_digest:
         return ()
-    return parts.hours.figures(rollout.base_digest, sampled(rollout, sides.old), since=since, until=until)
+    return parts.hours.figures(rollout.base_digest, names, since=since, until=until)
 
 
-def _rows_before(rollout: Rollout, sides: Sides, parts: WatchParts, *, until: int) -> tuple[HourFigures, ...]:
+def _rows_before(rollout: Rollout, names: tuple[str, ...], parts: WatchParts, *, until: int) -> tuple[HourFigures, ...]:
     """What the devices that have the new bundle now did with the old one before they got it."""
     begun = int(rollout.started_at // _HOUR_S)
     if not rollout.base_digest:
         return ()
-    names = sampled(rollout, sides.new)
     return parts.hours.figures(rollout.base_digest, names, since=begun - BEFORE_HOURS, until=until)

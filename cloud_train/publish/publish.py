@@ -8,6 +8,7 @@ from cloud_train.publish.keys import Ask
 from cloud_train.publish.repository import REPOSITORY_NAME, check_publishable, open_repository
 from cloud_train.store.opened import open_store
 from cloud_train.store.published import copy_repository
+from cloud_train.store.rollouts import SqlRolloutStore, rolled_back
 from edge.update.types import Offered, Release
 
 
@@ -59,6 +60,8 @@ def offer_bundle(
 ) -> Offered:
     """Offers a candidate beside a channel's settled bundle, and brings it to the servers; harmless to repeat.
 
+    One whose rollout was rolled back is offered anew: that rollback does not withdraw it again.
+
     Args:
         bundle_folder: A finished, proven bundle.
         store_folder: The store; created when missing.
@@ -72,12 +75,19 @@ def offer_bundle(
     Raises:
         EdgeloopError: As `Repository.offer` and `bring_to_servers`.
     """
-    check_publishable(bundle_folder)
+    bundle = check_publishable(bundle_folder)
     repository = open_repository(store_folder, now=now, ask=ask)
-    offered = repository.offer(
-        bundle_folder, channel, now=now, rollback_to=rollback_to, downgrade=downgrade, encrypt=encrypt
-    )
-    bring_to_servers(store_folder)
+    with open_store(store_folder) as store:
+        offered = repository.offer(
+            bundle_folder,
+            channel,
+            now=now,
+            rollback_to=rollback_to,
+            downgrade=downgrade,
+            encrypt=encrypt,
+            after_rollout=rolled_back(SqlRolloutStore(store.database), channel, bundle.digest),
+        )
+        copy_repository(repository.folder, store.published)
     return offered
 
 

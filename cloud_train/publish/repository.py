@@ -179,6 +179,7 @@ class Repository:
         rollback_to: tuple[str, ...] | None = None,
         downgrade: bool = False,
         encrypt: bool = False,
+        after_rollout: int = 0,
     ) -> Offered:
         """Puts a candidate beside the settled bundle of a channel; doing it again changes nothing.
 
@@ -189,6 +190,7 @@ class Repository:
             rollback_to: Digests that devices may go back to from it; None for the settled one.
             downgrade: Sign that devices may take it over a higher version.
             encrypt: Encrypt its models to the fleet's key.
+            after_rollout: Rollout of this bundle that has been rolled back and shall not withdraw it again.
 
         Raises:
             BundleError: The bundle is damaged.
@@ -200,9 +202,10 @@ class Repository:
         with locked(self._store):
             targets = signed_metadata.read_state(self._metadata).targets
             settled, live = settled_of(targets, channel), live_offers(targets, channel)
-            before = next((other.rollback_to for other in live if other.digest == bundle.digest), ())
-            back = rollback_to if rollback_to is not None else _joined(settled, before)
-            offered = _as_offered(bundle, downgrade=downgrade, rollback_to=back)
+            before = next((other for other in live if other.digest == bundle.digest), None)
+            back = rollback_to if rollback_to is not None else _joined(settled, before.rollback_to if before else ())
+            after = max(after_rollout, before.after_rollout if before else 0)
+            offered = replace(_as_offered(bundle, downgrade=downgrade, rollback_to=back), after_rollout=after)
             check_offer(offered, settled, live)
             offered = replace(offered, sealed=self._take_files(bundle, encrypt))
             if offered not in live:
@@ -228,8 +231,15 @@ class Repository:
             self._expose(channel, digest)
             return _release(channel, signed_metadata.read_state(self._metadata).targets)
 
-    def allow_back(self, channel: str, digest: str, to: str, *, now: float) -> None:
+    def allow_back(self, channel: str, digest: str, to: str, *, now: float, after_rollout: int = 0) -> None:
         """Signs that devices may go back from a candidate to another bundle; doing it again changes nothing.
+
+        Args:
+            channel: Lower-case name of the channel.
+            digest: The candidate.
+            to: What may be gone back to.
+            now: Seconds since the epoch, UTC.
+            after_rollout: As for `offer`; replaces the number that was signed before.
 
         Raises:
             PublishError: The channel has no such candidate.
@@ -237,13 +247,21 @@ class Repository:
         """
         with locked(self._store):
             offered = find_offer(signed_metadata.read_state(self._metadata).targets, channel, digest)
-            if to not in offered.rollback_to:
-                wider = replace(offered, rollback_to=(to, *offered.rollback_to)[:MAX_ROLLBACK])
+            back = () if to in offered.rollback_to else (to,)
+            rollback_to = (*back, *offered.rollback_to)[:MAX_ROLLBACK]
+            wider = replace(offered, rollback_to=rollback_to, after_rollout=after_rollout)
+            if wider != offered:
                 manifest = (self._targets(channel) / f"{digest}.{MANIFEST_NAME}").read_bytes()
                 self._sign(now, lambda targets: put_offer(targets, channel, wider, manifest))
 
-    def withdraw(self, channel: str, digest: str, *, now: float) -> None:
+    def withdraw(self, channel: str, digest: str, *, now: float, rollout_id: int = 0) -> None:
         """Takes a candidate back: no device takes it any more, and those that run it may go back.
+
+        Args:
+            channel: Lower-case name of the channel.
+            digest: The candidate.
+            now: Seconds since the epoch, UTC.
+            rollout_id: The rollout whose rollback asks for it, 0 for a person; what was offered after it stands.
 
         Raises:
             PublishError: The channel has no such candidate; the settled bundle cannot be withdrawn.
@@ -252,7 +270,8 @@ class Repository:
         with locked(self._store):
             targets = signed_metadata.read_state(self._metadata).targets
             mark_withdrawn(targets, channel, digest)
-            if any(offered.digest == digest for offered in self.offers(channel)):
+            found = next((offered for offered in self.offers(channel) if offered.digest == digest), None)
+            if found is not None and not 0 < rollout_id <= found.after_rollout:
                 self._sign(now, lambda targets: mark_withdrawn(targets, channel, digest))
 
     def renew(self, now: float) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import time
 from edge import jsonvalue
 from edge.doctor.types import Finding, State, Subject
 from edge.errors import FormatError, MissingExtraError, TrustError
+from edge.following import open_following
 from edge.update.trust import TrustStore
 
 _SOON_S = 7 * 86_400.0
@@ -16,7 +17,7 @@ _RENEW = "on the server: `edgeloop publish renew --store DIR`; then connect this
 
 def examine_trust(subject: Subject) -> tuple[Finding, ...]:
     """One finding on the trusted root, and one on the release that was last verified."""
-    trust = TrustStore(subject.settings.home, None, channel=subject.settings.channel)
+    trust = TrustStore(subject.settings.home, None, channel=open_following(subject.settings).channel)
     if not trust.has_root:
         return (_without_root(subject),)
     return (_examine_root(subject), _examine_release(subject, trust))

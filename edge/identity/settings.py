@@ -1,4 +1,4 @@
-"""What an identity tells an agent: its name, its server, its channel, the authority of its server."""
+"""What an identity tells an agent: its name and its server. Its channel is for `edge.following` to weigh."""
 
 from __future__ import annotations
 
@@ -25,7 +25,4 @@ def settings_for(identity: Identity, settings: AgentSettings) -> AgentSettings:
             f"this home is enrolled as {identity.device_id!r}, not as {settings.device_id!r}",
             hint="leave --device-id out, or give the other device another --home",
         )
-    channel = identity.channel if identity.channel and settings.channel == default.channel else settings.channel
-    return dataclasses.replace(
-        settings, device_id=identity.device_id, server=settings.server or identity.server, channel=channel
-    )
+    return dataclasses.replace(settings, device_id=identity.device_id, server=settings.server or identity.server)

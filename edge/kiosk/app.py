@@ -22,6 +22,7 @@ from edge.kiosk.options import KioskOptions
 from edge.kiosk.pages import make_pages
 from edge.kiosk.refusals import INTERNAL, RequestError
 from edge.kiosk.routes import Workers, make_router
+from edge.wording import plain_line
 
 if TYPE_CHECKING:
     from edge.kiosk.audit import Audit
@@ -107,7 +108,9 @@ def _on_http(request: Request, error: HTTPException) -> Response:
     headers = dict(error.headers or {})
     match error.status_code:
         case 404:
-            message = f"there is no {request.method} {request.url.path[:80]}; see /docs for what there is"
+            message = (
+                f"there is no {request.method} {plain_line(request.url.path, most=80)}; see /docs for what there is"
+            )
         case 405:
             message = f"{request.method} is not answered here; use {headers.get('Allow', 'another method')}"
         case _:

@@ -16,10 +16,12 @@ from edge.kiosk.refusals import RequestError
 from edge.kiosk.schemas import FeedbackRequest, PredictOptions, PredictRequest
 from edge.types import Feedback, FeedbackKind
 from edge.wire.limits import check_feedback
+from edge.wording import plain_line
 
 FILE = "file"
 JSON_TYPE, FORM_TYPE = "application/json", "multipart/form-data"
 _LONGEST_VALUE = 40
+_LONGEST_KEY = 80
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -110,14 +112,18 @@ def _from_json(model: type[Model], body: bytes) -> Model:
 
 
 def first_mistake(errors: Sequence[object]) -> str:
-    """The first thing that is wrong with a body or a query, in one line."""
+    """The first thing that is wrong with a body or a query, in one line; of a caller's own key its beginning."""
     first = errors[0]
     assert isinstance(first, dict)  # noqa: S101 - as pydantic and FastAPI make them
     message = str(first["msg"])
     if first["type"] == "json_invalid":
         return f"the body is no JSON: {message.removeprefix('Invalid JSON: ')}"
-    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+    where = _key(".".join(str(part) for part in first["loc"] if part not in ("body", "query")))
     return f"{where or 'body'}: {message[:1].lower()}{message[1:]}"
+
+
+def _key(text: str) -> str:
+    return plain_line(text, most=_LONGEST_KEY)
 
 
 def _from_form(body: bytes, content_type: str) -> Question:
@@ -125,7 +131,7 @@ def _from_form(body: bytes, content_type: str) -> Question:
     names = [part.name for part in parts]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise RequestError(422, f"{twice[:80]}: the form has this field twice")
+        raise RequestError(422, f"{_key(twice)}: the form has this field twice")
     picture = next((part.data for part in parts if part.name == FILE), None)
     if picture is None:
         raise RequestError(422, f"{FILE}: the form has no such field; send the picture in it")

@@ -83,6 +83,9 @@ def _target(channel: SignedChannel, active: Slot, wanted: str) -> Offered | Choi
         reason = f"the server asks for bundle {wanted[:12]}, which {word} channel {channel.channel!r}"
         return Choice(step=Step.REFUSE, reason=f"{reason}; the device stays on the bundle it has")
     if channel.settled is None:
+        if active.bundle_digest and not channel.offers:
+            reason = f"nothing is signed for channel {channel.channel!r}; the device stays on the bundle it has"
+            return Choice(step=Step.REFUSE, reason=reason)
         return Choice(step=Step.STAY, reason="the channel offers nothing yet")
     return channel.settled
 

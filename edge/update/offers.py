@@ -50,6 +50,8 @@ def custom_of(offered: Offered) -> dict[str, jsonvalue.Json]:
     if offered.rollback_to:
         custom["rollback_to"] = list(offered.rollback_to)
     custom |= {word: True for word in ("downgrade", "withdrawn") if getattr(offered, word)}
+    if offered.after_rollout:
+        custom["after_rollout"] = offered.after_rollout
     if offered.sealed:
         custom["sealed"] = {name: jsonvalue.to_json(file) for name, file in sorted(offered.sealed.items())}
     return custom
@@ -68,6 +70,7 @@ def offered_from(digest: str, custom: object, *, where: str) -> Offered:
         raise FormatError(f"{where}: its signed name or version is missing")
     if not isinstance(rollback_to, list) or not all(_is_digest(item) for item in rollback_to):
         raise FormatError(f"{where}: its signed field 'rollback_to' is no list of digests")
+    after = custom.get("after_rollout", 0)
     return Offered(
         digest=digest,
         name=str(custom["name"]),
@@ -76,6 +79,7 @@ def offered_from(digest: str, custom: object, *, where: str) -> Offered:
         downgrade=custom.get("downgrade") is True,
         withdrawn=custom.get("withdrawn") is True,
         sealed=_sealed(custom.get("sealed", {}), where),
+        after_rollout=after if type(after) is int and after > 0 else 0,
     )
 
 

@@ -59,7 +59,7 @@ class VerifiedRelease:
 
 
 class TrustStore:
-    """The TUF client of one device and one channel.
+    """The TUF client of one device, for one channel at a time.
 
     Args:
         home: The device's home; the store lives in `tuf/`.
@@ -72,7 +72,14 @@ class TrustStore:
         self._metadata = self._folder / "metadata"
         self._transport = transport
         self._channel = channel
-        self._target = settled_name(channel)
+
+    def follow(self, channel: str) -> None:
+        """Asks for another channel from now on; what was verified of the one before stays."""
+        self._channel = channel
+
+    @property
+    def _target(self) -> str:
+        return settled_name(self._channel)
 
     @property
     def has_root(self) -> bool:

@@ -39,6 +39,8 @@ class Offered:
         downgrade: Whether a device may take it over a bundle of a higher version.
         withdrawn: Whether no device shall take it any more; its `rollback_to` goes on to count.
         sealed: Which of its files travel encrypted, by name.
+        after_rollout: Number of the rollout of this bundle that had been rolled back when it was offered again, 0 for
+            none; for servers alone.
     """
 
     digest: str
@@ -47,6 +49,7 @@ class Offered:
     rollback_to: tuple[str, ...] = ()
     downgrade: bool = False
     withdrawn: bool = False
+    after_rollout: int = 0
     sealed: dict[str, SealedFile] = field(default_factory=dict)
 
 

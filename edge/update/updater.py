@@ -51,6 +51,10 @@ class Updater:
         self._fingerprint = fingerprint
         self._max_bytes = max_bytes
 
+    def follow(self, channel: str) -> None:
+        """Takes what is signed for another channel from now on; not while an update runs."""
+        self._trust.follow(channel)
+
     def update(self, now: float, *, wanted: str = "", progress: Progress | None = None) -> UpdateResult:
         """Asks what is signed for the channel and, when this device shall run another bundle, activates that.
 

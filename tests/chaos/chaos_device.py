@@ -26,6 +26,7 @@ from sample_values import make_picture_sample
 
 from edge.engine import open_engine
 from edge.errors import StorageError
+from edge.following import Following
 from edge.identity.store import IdentityStore
 from edge.identity.types import Identity
 from edge.link import Link, LinkParts
@@ -137,6 +138,7 @@ class ChaosDevice:
                 transport=transport,
                 slots=self._slots,
                 updater=updater,
+                following=Following(self.home, own=settings.channel),
                 telemetry=self._telemetry,
                 prepare=self._work_with_what_runs,
                 say=lambda line: print(f"{self._name}: {line}", file=sys.stderr, flush=True),

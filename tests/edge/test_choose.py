@@ -128,7 +128,12 @@ def test_what_is_signed_comes_back():
     from edge.bundle.sealed import SealedFile
 
     whole = offered(
-        V2, rollback_to=(V1,), downgrade=True, withdrawn=True, sealed={"m": SealedFile(sha256=V3, size_bytes=4)}
+        V2,
+        rollback_to=(V1,),
+        downgrade=True,
+        withdrawn=True,
+        sealed={"m": SealedFile(sha256=V3, size_bytes=4)},
+        after_rollout=7,
     )
     assert offered_from(V2, custom_of(whole), where="x") == whole
     assert custom_of(offered(V1)) == {"name": "tiny", "version": 1}

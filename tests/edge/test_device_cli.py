@@ -74,7 +74,8 @@ def test_a_device_from_nothing_to_drained_then_every_other_command(tmp_path, ser
     assert (status["running"], status["device_id"], status["release"]["bundle_digest"]) == (False, "kiosk-7", digest)
     assert (status["release"]["expired"], status["slots"]["active"], status["slots"]["trial"]) == (False, "b", "b")
     people = edgeloop("device", "status", "--home", home).stdout.splitlines()
-    assert [line.split()[0] for line in people] == ["agent", "bundle", "release", "frames", "kept", "latency"]
+    words = ["agent", "bundle", "release", "frames", "kept", "latency", "channel"]
+    assert [line.split()[0] for line in people] == words
     assert people[1].endswith("slot b, slot b on trial")
 
     answered = edgeloop("device", "predict", pictures / "0.png", "--home", home, "--json")

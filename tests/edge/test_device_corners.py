@@ -15,6 +15,7 @@ from cloud_train.publish.repository import open_repository
 from cloud_train.publish.sealing import fleet_key_text
 from edge.bundle.reader import open_bundle
 from edge.errors import RoadError
+from edge.following import Following
 from edge.link import Link, LinkParts
 from edge.outbox.base import EntryState, Sample
 from edge.outbox.memory import MemoryOutbox
@@ -84,6 +85,7 @@ class Device:
                 transport=self.road,
                 slots=self.slots,
                 updater=updater,
+                following=Following(home),
                 telemetry=Telemetry(),
                 prepare=self._prepare,
                 say=self.said.append,

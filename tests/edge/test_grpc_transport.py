@@ -20,8 +20,8 @@ from tls_certificates import write_certificate
 from edge.errors import RefusedError, RoadError, UsageError
 from edge.outbox.base import Sample
 from edge.sync.grpc_transport import GrpcTransport, is_loopback
-from edge.sync.upload import chunks_of
 from edge.sync.types import OfferReply
+from edge.sync.upload import chunks_of
 from edge.wire import limits
 from edge.wire.v1 import edgeloop_pb2 as wire
 

@@ -14,6 +14,7 @@ from test_link import PlannedUpdates
 
 from cloud_train.fleet import members
 from edge.errors import RefusedError, RoadError, UsageError
+from edge.following import open_following
 from edge.identity import enroll, request
 from edge.identity.command import as_enrolled, client_identity, renewal_for
 from edge.identity.settings import settings_for
@@ -169,7 +170,9 @@ def test_a_brought_certificate_must_be_for_its_key(tmp_path: Path) -> None:
 
 def test_what_nobody_said_otherwise_comes_from_the_identity(tmp_path: Path, identity: Identity) -> None:
     found = settings_for(identity, AgentSettings(home=tmp_path))
-    assert (found.device_id, found.server, found.channel) == ("till-1", "fleet:7443", "beta")
+    assert (found.device_id, found.server, found.channel) == ("till-1", "fleet:7443", "")
+    IdentityStore(tmp_path / "enrolled").write(identity)
+    assert open_following(AgentSettings(home=tmp_path / "enrolled")).channel == "beta"
     told = AgentSettings(home=tmp_path, device_id="till-1", server="other:1", channel="gamma")
     assert settings_for(identity, told) == told
     with pytest.raises(UsageError, match="enrolled as 'till-1', not as 'till-2'"):
@@ -209,6 +212,7 @@ class EnrolledLink:
                 transport=road,
                 slots=slots,
                 updater=PlannedUpdates(slots),
+                following=open_following(settings),
                 telemetry=Telemetry(),
                 prepare=lambda: None,
                 say=self.said.append,

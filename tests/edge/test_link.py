@@ -4,7 +4,8 @@ import pytest
 from device_world import RepositoryRoad
 from sample_values import make_sample
 
-from edge.errors import BackendError, RoadError, UsageError
+from edge.errors import BackendError, RoadError, StorageError, UsageError
+from edge.following import Following
 from edge.link import Link, LinkParts
 from edge.outbox.base import EntryState
 from edge.outbox.memory import MemoryOutbox
@@ -23,6 +24,10 @@ class PlannedUpdates:
         self.answers = []
         self.asked_at = []
         self.wanted = []
+        self.followed = []
+
+    def follow(self, channel):
+        self.followed.append(channel)
 
     def update(self, now, *, wanted=""):
         self.asked_at.append(now)
@@ -60,6 +65,7 @@ class World:
                 transport=self.road,
                 slots=self.slots,
                 updater=self.updates,
+                following=Following(settings.home, own=settings.channel),
                 telemetry=self.telemetry,
                 prepare=self.prepare,
                 say=self.said.append,
@@ -212,6 +218,17 @@ def test_stop_is_quick_and_hangs_up(world):
     assert world.link.fatal is None
 
 
+def test_a_call_that_was_hung_up_on_is_no_trouble(world, monkeypatch):
+    def hung_up_on(status):
+        world.link.hang_up()
+        raise RoadError("cancelled")
+
+    monkeypatch.setattr(world.road, "check_in", hung_up_on)
+    world.step()
+    assert world.said == []
+    assert world.telemetry.counts().last_error == ""
+
+
 YEARS_S = 10 * 365 * 86_400.0
 
 
@@ -295,13 +312,63 @@ def test_the_servers_wish_goes_to_the_updater(world):
     assert world.updates.wanted == ["2" * 64, "3" * 64, ""]
 
 
-def test_a_wish_for_another_channel_is_none(world):
+def test_a_wish_for_another_channel_than_its_own_is_none(tmp_path):
+    world = World(tmp_path, channel="stable")
     directed(world, channel="beta", bundle_digest="2" * 64, update_windows="03:00-03:01")
     world.updates.answers = [(UpdateOutcome.ACTIVATED, "")]
     local(world, 12)
     world.step()
     world.step(301)
     assert world.updates.wanted == ["", ""]
+    assert world.updates.followed == []
+    assert world.said == ["the fleet says channel 'beta'; this device keeps to 'stable', which it was started with"]
+
+
+def test_the_channel_that_the_fleet_names_is_followed_at_once(world):
+    world.updates.answers = [(UpdateOutcome.ACTIVATED, "")]
+    directed(world, bundle_digest="1" * 64)
+    world.step()
+    directed(world, channel="beta", bundle_digest="2" * 64)
+    world.step(31)
+    directed(world, channel="beta")
+    world.step(31)
+    directed(world)
+    world.step(31)
+    assert world.updates.followed == ["beta", "stable"]
+    assert world.updates.wanted == ["1" * 64, "2" * 64, ""]
+    assert world.said == [
+        "the fleet moves this device from channel 'stable' to 'beta'",
+        "the fleet moves this device from channel 'beta' to 'stable'",
+    ]
+
+
+def test_a_channel_that_no_channel_can_be_called_is_not_followed(world):
+    world.updates.answers = [(UpdateOutcome.ACTIVATED, "")]
+    directed(world, channel="../x", bundle_digest="2" * 64)
+    for _ in range(3):
+        assert world.step(301) == 2
+    assert world.updates.followed == []
+    assert world.updates.wanted == ["", "", ""]
+    assert world.said == ["the server names channel '../x', and no channel can be called so"]
+
+
+def test_a_channel_that_cannot_be_written_down_is_followed_later(world, monkeypatch):
+    world.updates.answers = [(UpdateOutcome.ACTIVATED, "")]
+    world.step()
+    directed(world, channel="beta", bundle_digest="2" * 64)
+
+    def full(*_, **__):
+        raise StorageError("cannot write channel.json: no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("edge.durable.write_bytes", full)
+        assert world.step(31) == 1.0
+    assert world.updates.followed == []
+    assert world.telemetry.counts().last_error == "cannot write channel.json: no space left on device"
+    world.step(31)
+    assert world.updates.followed == ["beta"]
+    assert world.updates.wanted[-1] == "2" * 64
+    assert world.telemetry.counts().last_error == ""
 
 
 def test_bundles_change_in_the_hours_the_server_sets_and_samples_go_at_any(world):

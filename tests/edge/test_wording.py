@@ -6,7 +6,7 @@ import pytest
 from test_annotate import classification, counts, detection, inference
 
 from edge.types import Attribute, Attributes, Counts, Detections, Match, Matches, Outcome, Text
-from edge.wording import counted, details, failure_json, percent, prediction_json, prediction_line, summary
+from edge.wording import counted, details, failure_json, percent, plain_line, prediction_json, prediction_line, summary
 
 
 def matches(*, known: bool) -> Matches:
@@ -113,3 +113,20 @@ def test_counts_and_details():
     assert summary(FOUND) == "2 x cat, 1 x dog"
     assert details(classification("red", "green", "blue")) == ("green 25%", "blue 17%")
     assert details(matches(known=True)) == ("cola, similarity 0.91", "water, similarity 0.40")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("plain", "plain"),
+        ("größe", "größe"),
+        (" a\r\n\tb\u2028c ", "a b c"),
+        ("\x1b[31mred\x00", "[31mred"),
+        ("left\u202eright", "left right"),
+        ("\ud800", ""),
+        ("x" * 11, "x" * 9 + "…"),
+        ("x" * 10, "x" * 10),
+    ],
+)
+def test_a_strangers_words_are_one_line(text: str, line: str) -> None:
+    assert plain_line(text, most=10) == line

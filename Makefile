@@ -36,10 +36,11 @@ $(DEVICE_VENV)/.made: pyproject.toml constraints.txt
 demo: $(VENV)/.made $(DEVICE_VENV)/.made
 	$(BIN)/edgeloop demo --work $(WORK)
 
-# Coverage makes tests up to 1.4 times as long: those that are about the device's code run under it, the others do not.
+# Three at a time, for half of their time they wait for disks and processes. Coverage makes tests up to 1.4 times as long:
+# those that are about the device's code run under it, the others do not.
 test: $(VENV)/.made $(DEVICE_VENV)/.made
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(QUICK)" --cov --cov-report=term --cov-fail-under=90 $(COVERED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(QUICK)" $(addprefix --ignore=,$(COVERED))
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "$(QUICK)" --cov --cov-report=term --cov-fail-under=90 $(COVERED)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "$(QUICK)" $(addprefix --ignore=,$(COVERED))
 
 test-all: $(VENV)/.made $(DEVICE_VENV)/.made
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(slow or data or faults or gpu or browser or server) and not arm64" --ignore=tests/chaos

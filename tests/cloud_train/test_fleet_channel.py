@@ -119,6 +119,7 @@ def test_a_device_is_moved_to_another_channel_and_back(stage: Stage) -> None:
     device.until(lambda: not device.errors, "all is well")
 
 
+@pytest.mark.slow
 def test_a_channel_that_nothing_was_signed_for_leaves_the_device_as_it_is(stage: Stage) -> None:
     device = stage.device()
     runs(device, 1)
@@ -130,6 +131,7 @@ def test_a_channel_that_nothing_was_signed_for_leaves_the_device_as_it_is(stage:
     device.until(lambda: device.status["channel"] == "stable" and not device.errors, "it is back")
 
 
+@pytest.mark.slow
 def test_a_device_that_was_started_with_a_channel_keeps_to_it(stage: Stage) -> None:
     device = stage.device("--channel", "stable")
     runs(device, 1)
@@ -144,6 +146,7 @@ def test_a_device_that_was_started_with_a_channel_keeps_to_it(stage: Stage) -> N
     runs(stage.device(), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["channel:written", "update.slots:before"])
 def test_a_power_cut_during_the_move_leaves_a_bundle_that_runs(stage: Stage, point: str) -> None:
     device = stage.device()

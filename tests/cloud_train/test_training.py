@@ -69,6 +69,7 @@ def test_the_reloaded_network_takes_bytes_and_repeats_its_accuracy(
     assert (logits.argmax(dim=1) == test.labels).all()
 
 
+@pytest.mark.slow
 def test_another_process_and_another_file_order_give_the_same_weights(trained: Path, tmp_path: Path) -> None:
     backwards = tmp_path / "data"
     for label in reversed(tiny_training.COLOURS):

@@ -152,6 +152,7 @@ def test_a_place_that_cannot_be_written_says_so(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_stopping_at_any_durable_write_leaves_a_whole_bundle_or_none(draft, tmp_path, durable_points):
     expected = write(draft, tmp_path / "whole")
     points = list(durable_points)

@@ -43,7 +43,7 @@ test: $(VENV)/.made $(DEVICE_VENV)/.made
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "$(QUICK)" $(addprefix --ignore=,$(COVERED))
 
 test-all: $(VENV)/.made $(DEVICE_VENV)/.made
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(slow or data or faults or gpu or browser or server) and not arm64" --ignore=tests/chaos
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "(slow or data or faults or gpu or browser or server) and not arm64" --ignore=tests/chaos
 	$(BIN)/python -m pytest -m arm64
 # Two hundred devices want the machine to themselves.
 	$(BIN)/python -m pytest -s tests/chaos

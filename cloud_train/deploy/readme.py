@@ -84,14 +84,11 @@ def systemd_readme(plan: DeployPlan) -> str:
     """For `--type systemd`."""
     hosts = " ".join(f"--host {shlex.quote(host)}" for host in plan.hosts)
     exe = shlex.quote(str(plan.executable))
-    elsewhere = (
-        f"""\
-   The database or the objects lie elsewhere:
-
-       install -o {USER} -g {USER} -m 600 store.toml {STATE}/store.toml
-"""
-        if plan.database or plan.objects
-        else ""
+    is_elsewhere = bool(plan.database or plan.objects)
+    store = (
+        f"install -o {USER} -g {USER} -m 600 store.toml {STATE}/store.toml"
+        if is_elsewhere
+        else f"runuser -u {USER} -- {exe} store init --store {STATE}"
     )
     aws = (
         f"       install -m 600 aws-credentials {ETC}/    # after you have put your keys into it\n"
@@ -118,25 +115,29 @@ As root, in this folder:
        {exe} fleet init --store {STATE} --ca {ETC} {hosts}
        install -m 600 console.key {ETC}/
        install -m 600 edgeloop.env {ETC}/
-{aws}{elsewhere}
-3. The units:
+{aws}
+3. The store, {"which lies elsewhere" if is_elsewhere else "an SQLite file and a folder"}:
+
+       {store}
+
+4. The units:
 
        install -m 644 edgeloop-server.service edgeloop-worker.service /etc/systemd/system/
        install -m 644 edgeloop-renew.service edgeloop-renew.timer /etc/systemd/system/
        systemctl daemon-reload
        systemctl enable --now edgeloop-server edgeloop-worker edgeloop-renew.timer
 
-4. The first person:
+5. The first person:
 
        runuser -u {USER} -- {exe} fleet people add --store {STATE} --role admin YOUR-NAME
 
    Sign in at https://{plan.address}:{HTTP_PORT}/ with the token that it prints.
 
-5. Bundles; the timer keeps their signatures fresh:
+6. Bundles; the timer keeps their signatures fresh:
 
        runuser -u {USER} -- {exe} publish BUNDLE --store {STATE}
 
-6. Devices: give each a code, `{ETC}/ca.pem` and `{STATE}/repository/metadata/1.root.json`, for
+7. Devices: give each a code, `{ETC}/ca.pem` and `{STATE}/repository/metadata/1.root.json`, for
    `edgeloop device enroll --server {plan.address}:{GRPC_PORT} --tls-ca ca.pem --root 1.root.json`:
 
        runuser -u {USER} -- {exe} fleet enroll --store {STATE} --count 10

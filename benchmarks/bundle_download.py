@@ -24,7 +24,7 @@ from pathlib import Path
 import click
 
 from benchmarks.fleet_devices import let_in, server_files
-from benchmarks.ingest import edgeloop_server
+from benchmarks.ingest_runs import edgeloop_server
 from benchmarks.table import Row, show
 
 LEAST_OF_FLOOR = 0.4

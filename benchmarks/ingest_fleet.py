@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 
 from benchmarks.fleet_devices import let_in
-from benchmarks.ingest import Server, edgeloop_server
+from benchmarks.ingest_runs import Server, edgeloop_server
 from benchmarks.table import Row, show
 
 MOST_RECEIPT_MS, MOST_RSS_MB, MOST_GROWTH_MB = 250.0, 300.0, 30.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.backing import Backing, backing, require_moto
 from benchmarks.fleet_devices import let_in
-from benchmarks.ingest import Run, Server, edgeloop_server, send
+from benchmarks.ingest_runs import Run, Server, edgeloop_server, send
 from benchmarks.table import Row
 from cloud_train.store.location import write_location
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from benchmarks.fleet_devices import AUTHORITY, let_in, server_files
-from benchmarks.ingest import Server
+from benchmarks.ingest_runs import Server
 from benchmarks.table import Row, show
 from benchmarks.workers.echo_server import METHOD, SERVICE
 from benchmarks.workers.ingest_samples import SIZE_BYTES

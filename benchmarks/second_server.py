@@ -24,7 +24,7 @@ from pathlib import Path
 import click
 
 from benchmarks.fleet_devices import let_in
-from benchmarks.ingest import Server, edgeloop_server
+from benchmarks.ingest_runs import Server, edgeloop_server
 from benchmarks.table import Row, show
 from benchmarks.workers.ingest_samples import SIZE_BYTES
 from cloud_train.store.layout import StoreLayout

@@ -16,7 +16,7 @@ from edge.sync.types import Chunk
 from edge.sync.upload import Upload
 from edge.wire import convert, limits
 
-SIZES = st.lists(st.sampled_from((1, 500, 30_000, limits.CHUNK_BYTES, limits.CHUNK_BYTES + 1)), max_size=90)
+SIZES = st.lists(st.sampled_from((40, 500, 30_000, limits.CHUNK_BYTES, limits.CHUNK_BYTES + 1)), max_size=90)
 
 
 def messages_of(samples: list[Sample], throttle: Throttle, *, patient: random.Random) -> list[list[Chunk]]:

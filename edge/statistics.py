@@ -119,9 +119,14 @@ class HourBook:
         return tuple(sorted((*self._earlier.values(), *own), key=_key))
 
     def over(self, now: float) -> tuple[BundleHour, ...]:
-        """Of these, what nothing will be added to: hours that are over, and what earlier runs counted."""
+        """Of these, what the server has not heard more of since: all but the present hour once it has been told."""
         present = _hour_of(now)
-        return tuple(hour for hour in self.untold(now) if hour.hour != present or hour.run != self._run)
+        heard = {bundle for (hour, bundle), tally in self._tallies.items() if hour == present and tally.told}
+        return tuple(
+            hour
+            for hour in self.untold(now)
+            if hour.hour != present or hour.run != self._run or hour.bundle_digest not in heard
+        )
 
     def told(self, hours: Iterable[BundleHour]) -> None:
         """Remembers what a check-in has brought home."""

@@ -49,6 +49,12 @@ class Intake:
             return 0
         return size if size <= offer.size_bytes else 0
 
+    @property
+    def num_remembered(self) -> int:
+        """Uploads that may have left a file."""
+        with self._lock:
+            return len(self._there)
+
     def full(self) -> bool:
         """Whether the uploads that are open now have taken all the room."""
         with self._lock:
@@ -105,6 +111,8 @@ class Intake:
         """Marks a digest as no longer open."""
         with self._lock:
             self._open.pop(digest, None)
+            if not (self._folder / digest).exists():
+                self._there.discard(digest)
 
     def _reserve(self, offer: SampleOffer) -> None:
         with self._lock:
@@ -123,6 +131,7 @@ class Intake:
             if excess <= 0:
                 return
             path.unlink()
+            self._there.discard(path.name)
             excess -= stat.st_size
 
 

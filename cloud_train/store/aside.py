@@ -80,7 +80,9 @@ class FolderAside:
                 for path in names:
                     os.utime(path)  # from now on it is set aside; before the move, so that no kill makes it look older
                     os.replace(path, self._aside / digest)
-                    path.unlink(missing_ok=True)  # two names of one file are left alone by a rename
+                    with suppress(FileNotFoundError):
+                        if path.samefile(self._aside / digest):  # two names of one file are left alone by a rename
+                            path.unlink()
                     left.add(path.parent)
                 taken.append(digest)
             durable.reached("blob.aside:moved")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge.errors import UsageError
+
 if TYPE_CHECKING:
     from cloud_train.store.check import StoreReport
     from cloud_train.store.sweep import SweepReport
@@ -52,24 +54,31 @@ def init(root: Path, database: str, objects: str) -> None:
 @STORE
 @click.option("--quick", is_flag=True, help="Only look whether the pictures are there; read none.")
 @click.option("--sweep", "sweeps", is_flag=True, help="First clear away pictures that nothing names.")
+@click.option("--remove", "removes", is_flag=True, help="With --sweep: remove what has been set aside long enough.")
 @click.option("--older-than", default=24, show_default=True, metavar="HOURS", type=click.IntRange(1), help=_OLDER)
 @JSON
-def check(root: Path, quick: bool, sweeps: bool, older_than: int, as_json: bool) -> None:
+def check(root: Path, quick: bool, sweeps: bool, removes: bool, older_than: int, as_json: bool) -> None:
     """Look whether every sample and every snapshot has its pictures, as they were put. Exit code 1 when not.
 
-    With --sweep, pictures that nothing names are set aside, and removed by a later sweep. Servers may go on.
+    With --sweep, pictures that nothing names are set aside, where they can still be read; with --remove too, what has
+    been aside for long enough goes for good. Servers may go on.
     """
     from cloud_train.progress import file_progress
     from cloud_train.store.check import check_store
+    from cloud_train.store.named import share_snapshots
     from cloud_train.store.opened import open_store
-    from cloud_train.store.sweep import sweep
+    from cloud_train.store.sweep import require_own, sweep
     from edge import jsonvalue
 
+    if removes and not sweeps:
+        raise UsageError("--remove belongs to --sweep", hint="give both, or neither")
     with open_store(root, must_exist=True) as opened, file_progress("checking", quiet=as_json) as progress:
         swept = None
+        share_snapshots(opened)  # so that no sweep of another folder takes their pictures
         if sweeps:
+            require_own(opened)
             who = f"person:{getpass.getuser()}"
-            swept = sweep(opened, who=who, now=time.time(), age_s=older_than * 3600.0)
+            swept = sweep(opened, who=who, now=time.time(), age_s=older_than * 3600.0, removes=removes)
         report = check_store(opened, read=not quick, progress=progress)
     if as_json:
         said = {"whole": report.is_whole, **_object(jsonvalue.to_json(report)), "sweep": jsonvalue.to_json(swept)}

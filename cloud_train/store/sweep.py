@@ -2,8 +2,8 @@
 
 A picture is put before its row is committed, and any number of servers put pictures meanwhile. So nothing is removed at
 once: what nothing names and nobody has put for a while is set aside, where it can still be read. A later sweep brings
-back what is named by then, and removes what has been aside for as long again. What goes is therefore what nothing named
-at two looks, so long apart; between a picture and its row lie moments.
+back what is named by then, and removes, where that is asked for, what has been aside for as long again. What goes is
+therefore what nothing named at two looks, so long apart; between a picture and its row lie moments.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from cloud_train.fleet_types import AuditEntry
 from cloud_train.store.named import named_in_rows, named_in_snapshots, share_snapshots
 from cloud_train.store.opened import Store
+from edge.errors import UsageError
 
 AGE_S = 86_400.0
 _GROUP = 256
@@ -36,7 +37,7 @@ class SweepReport:
     num_waiting: int = 0
 
 
-def sweep(store: Store, *, who: str, now: float, age_s: float = AGE_S) -> SweepReport:
+def sweep(store: Store, *, who: str, now: float, age_s: float = AGE_S, removes: bool = False) -> SweepReport:
     """Sweeps once; servers may go on, and a kill at any moment loses nothing: the next sweep goes on.
 
     Args:
@@ -44,11 +45,32 @@ def sweep(store: Store, *, who: str, now: float, age_s: float = AGE_S) -> SweepR
         who: As the audit names them, for instance `person:ann`.
         now: Seconds since the epoch, UTC.
         age_s: Younger pictures are left alone, and what is set aside stays so for as long.
+        removes: Whether what has been aside for so long is removed for good.
 
     Raises:
         StorageError: A part of the store does not answer, or a snapshot is damaged; nothing that is named was removed.
     """
-    return _Sweep(store, who, now, now - age_s).run()
+    return _Sweep(store, who, now, now - age_s).run(removes=removes)
+
+
+def require_own(store: Store) -> None:
+    """Looks whether the database and the pictures belong together, as far as that can be seen.
+
+    A folder may know where pictures lie and not their database; to an empty one, nothing of them is named.
+
+    Raises:
+        UsageError: The pictures lie elsewhere and the database names none of them.
+        StorageError: A part of the store does not answer.
+    """
+    place, root = store.location.objects, store.location.root
+    if place == root:
+        return
+    digests = {digest for digest, _ in store.aside.kept()}
+    if digests and not named_in_rows(store, digests):
+        raise UsageError(
+            f"the database of {root} names none of the {len(digests)} pictures in {place}",
+            hint="sweep with the database that belongs to them: `database` in store.toml, or EDGELOOP_DATABASE",
+        )
 
 
 class _Sweep:
@@ -58,14 +80,14 @@ class _Sweep:
         self._store, self._aside = store, store.aside
         self._who, self._now, self._before = who, now, before
 
-    def run(self) -> SweepReport:
+    def run(self, *, removes: bool) -> SweepReport:
         share_snapshots(self._store)
         old = {digest for digest, moment in self._aside.kept() if moment <= self._before}
         held = dict(self._aside.held())
         in_snapshots = named_in_snapshots(self._store)
         back = self._bring_back(held, in_snapshots)
         over = {digest for digest, moment in held.items() if moment <= self._before} - in_snapshots
-        removed = sum(self._remove(group) for group in _groups(over))
+        removed = sum(self._remove(group) for group in _groups(over)) if removes else 0
         taken = [digest for group in _groups(old - in_snapshots) for digest in self._take(group)]
         back += self._bring_back(taken, named_in_snapshots(self._store))
         return SweepReport(

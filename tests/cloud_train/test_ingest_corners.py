@@ -463,3 +463,23 @@ def test_a_backup_of_a_restored_store_is_restored_like_any_other(backup: Path, t
     restore(tmp_path / "c.tar", tmp_path / "newer")
     with open_store(tmp_path / "newer") as opened:
         assert len(opened.audit.newest(action="store.restored")) == 2
+
+
+def test_what_the_intake_remembers_goes_with_the_uploads(tmp_path: Path) -> None:
+    """Every large sample would leave a name in memory for ever."""
+    intake = Intake(tmp_path / "partial", max_bytes=10**7, max_pixels=10**7)
+    for number in range(5):
+        sample = make_picture_sample(number)
+        upload = intake.begin(offer_of(sample), offset=0)
+        upload.append(0, sample.payload)
+        upload.finish()
+        upload.path.rename(tmp_path / sample.digest)
+        upload.close()
+    assert intake.num_remembered == 0
+    left = make_picture_sample(9)
+    upload = intake.begin(offer_of(left), offset=0)
+    upload.append(0, left.payload[:100])
+    upload.close()
+    assert (intake.num_remembered, intake.offset(offer_of(left))) == (1, 100)
+    intake.forget(left.digest)
+    assert (intake.num_remembered, intake.offset(offer_of(left))) == (0, 0)

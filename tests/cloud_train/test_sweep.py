@@ -34,11 +34,11 @@ from cloud_train.store.members import SqlFleetStore
 from cloud_train.store.named import COLUMN, named_in_rows, share_snapshots
 from cloud_train.store.opened import Store, open_store
 from cloud_train.store.restore import restore
-from cloud_train.store.sweep import AGE_S, SweepReport, sweep
+from cloud_train.store.sweep import AGE_S, SweepReport, require_own, sweep
 from cloud_train.store.tables import TABLES
 from cloud_train.types import SampleRecord
 from edge import durable
-from edge.errors import DamagedError
+from edge.errors import DamagedError, UsageError
 from edge.outbox.base import Sample
 from edge.sync.types import ReceiptStatus
 
@@ -66,8 +66,8 @@ def opened(root: Path) -> Iterator[Store]:
 
 
 def swept(store: Store, *, days: float = 0.0, age_s: float = AGE_S) -> SweepReport:
-    """A sweep so long from now."""
-    return sweep(store, who="person:ann", now=time.time() + days * 86_400, age_s=age_s)
+    """A sweep so long from now, that removes."""
+    return sweep(store, who="person:ann", now=time.time() + days * 86_400, age_s=age_s, removes=True)
 
 
 def add_row(store: Store, sample: Sample) -> None:
@@ -453,7 +453,8 @@ def test_the_command(tmp_path: Path) -> None:
     code, said = run("--store", tmp_path, "--sweep", "--older-than", 2, "--json")
     assert (code, json.loads(said)["sweep"]["num_set_aside"]) == (0, 1)
     os.utime(tmp_path / "blobs" / ASIDE / left.digest, (time.time() - 7300,) * 2)
-    code, said = run("--store", tmp_path, "--sweep", "--older-than", 2)
+    assert "0 removed, 0 brought back; 1 wait aside" in run("--store", tmp_path, "--sweep", "--older-than", 2)[1]
+    code, said = run("--store", tmp_path, "--sweep", "--remove", "--older-than", 2)
     assert said.splitlines() == [
         "0 pictures that nothing names set aside, 1 removed, 0 brought back; 0 wait aside",
         "1 samples, 0 pictures in snapshots",
@@ -464,6 +465,23 @@ def test_the_command(tmp_path: Path) -> None:
     assert (code, "0 is not in the range x>=1" in said) == (2, True)
     with open_store(tmp_path) as store:
         assert {entry.who.partition(":")[0] for entry in store.audit.about(f"picture:{left.digest}")} == {"person"}
+
+
+def test_a_folder_whose_database_names_none_of_the_pictures_sweeps_nothing(tmp_path: Path) -> None:
+    """As a trainer's, which knows where the pictures lie and nothing else."""
+    places = (tmp_path / "pictures").as_uri()
+    server, trainer = tmp_path / "server", tmp_path / "trainer"
+    for root in (server, trainer):
+        write_location(root, objects=places)
+    with open_store(server) as theirs:
+        keep(theirs, make_sample(1))
+    with open_store(trainer) as other, pytest.raises(UsageError, match="names none of the 1 pictures in"):
+        require_own(other)
+    result = CliRunner().invoke(edgeloop, ["store", "check", "--store", str(trainer), "--sweep", "--quick"])
+    assert isinstance(result.exception, UsageError)
+    with open_store(server) as theirs:
+        require_own(theirs)
+        assert is_readable(theirs, make_sample(1))
 
 
 def test_without_the_option_nothing_is_moved(tmp_path: Path) -> None:

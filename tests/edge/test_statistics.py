@@ -214,3 +214,17 @@ def test_what_was_read_is_in_no_statistic():
     telemetry = Telemetry(clock=lambda: NOW)
     telemetry.answered(inference(Text(text="B-AB 1234", confidence=0.9)), 1)
     assert telemetry.hours(A, 0)[0].classes == {"": 1}
+
+
+def test_what_outlives_a_kill_is_all_that_the_server_has_not_heard_more_of_since():
+    made = book()
+    answer(made, NOW - HOUR_S)
+    answer(made, NOW)
+    before, present = made.over(NOW)
+    assert (before.hour, present.hour) == (472_221, 472_222)
+    made.told([before])
+    assert made.over(NOW) == (present,)
+    made.told([present])
+    answer(made, NOW)
+    assert made.over(NOW) == ()
+    assert [hour.frames for hour in made.untold(NOW)] == [2]

@@ -36,6 +36,9 @@ $(DEVICE_VENV)/.made: pyproject.toml constraints.txt
 demo: $(VENV)/.made $(DEVICE_VENV)/.made
 	$(BIN)/edgeloop demo --work $(WORK)
 
+# One thread for each of several processes: networks that share two cores with others spend half of their time on waiting.
+test test-all: export OMP_NUM_THREADS = 1
+
 # Three at a time, for half of their time they wait for disks and processes. Coverage makes tests up to 1.4 times as long:
 # those that are about the device's code run under it, the others do not.
 test: $(VENV)/.made $(DEVICE_VENV)/.made

@@ -10,7 +10,6 @@ travel, so an update of the gallery alone moves the gallery.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -18,27 +17,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from benchmarks.fleet_devices import let_in, server_files
-from benchmarks.ingest_runs import edgeloop_server
+from benchmarks.ingest_runs import edgeloop_server, worker_server
 from benchmarks.table import Row, show
 
 LEAST_OF_FLOOR = 0.4
-
-
-@contextlib.contextmanager
-def discard_server(key: Path, certificate: Path, size_bytes: int) -> Iterator[str]:
-    """Streams zeros from memory over gRPC; gives its address."""
-    line = [sys.executable, "-m", "benchmarks.workers.discard_server", str(key), str(certificate), str(size_bytes)]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield f"127.0.0.1:{process.stdout.readline().strip()}" if process.stdout else ""
-        finally:
-            process.kill()
 
 
 def fetch(kind: str, target: str, keys: Path, path: str, size_bytes: int) -> float:
@@ -64,9 +51,9 @@ def measure(folder: Path, *, size_bytes: int, rounds: int) -> list[Row]:
     key, certificate = server_files(store, keys)
     path = publish_file(store, os.urandom(size_bytes))
     ratios, ours, floors = [], [], []
-    with edgeloop_server(store) as server, discard_server(key, certificate, size_bytes) as floor:
+    with edgeloop_server(store) as server, worker_server("discard_server", key, certificate, size_bytes) as floor:
         for _ in range(rounds):
-            floors.append(fetch("discard", floor, keys, path, size_bytes))
+            floors.append(fetch("discard", floor.target, keys, path, size_bytes))
             ours.append(fetch("verified", server.target, keys, path, size_bytes))
             ratios.append(ours[-1] / floors[-1])
     ratio = statistics.median(ratios)

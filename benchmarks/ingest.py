@@ -11,38 +11,23 @@ PostgreSQL, with a folder of pictures and with S3; what these two servers use th
 
 from __future__ import annotations
 
-import contextlib
 import re
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from benchmarks.fleet_devices import let_in, server_files
-from benchmarks.ingest_runs import Run, Server, edgeloop_server, send
+from benchmarks.ingest_runs import Run, Server, edgeloop_server, send, worker_server
 from benchmarks.table import Row, show
 from benchmarks.workers.ingest_samples import SIZE_BYTES
 
 LEAST_OF_FLOOR, LEAST_OF_PUT, MOST_CPU_MS, MOST_FLUSHES = 0.85, 2.5, 450.0, 1.3
 _CALLS = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*\b(?:fsync|fdatasync)$", re.MULTILINE)
-
-
-@contextlib.contextmanager
-def floor_server(store: Path, key: Path, certificate: Path) -> Iterator[Server]:
-    """The floor, on a free port."""
-    line = [sys.executable, "-m", "benchmarks.workers.ingest_floor", str(store), str(key), str(certificate)]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            port = process.stdout.readline().strip() if process.stdout else ""
-            yield Server(pid=process.pid, target=f"127.0.0.1:{port}")
-        finally:
-            process.kill()
 
 
 def flushes(server: Server, keys: Path, *, samples: int) -> float:
@@ -62,7 +47,10 @@ def measure(folder: Path, *, samples: int, rounds: int) -> list[Row]:
     let_in(folder / "ours", keys, "bench-1")
     key, certificate = server_files(folder / "ours", keys)
     runs: dict[str, list[Run]] = {"floor": [], "put": [], "stream": []}
-    with edgeloop_server(folder / "ours") as ours, floor_server(folder / "floor", key, certificate) as floor:
+    with (
+        edgeloop_server(folder / "ours") as ours,
+        worker_server("ingest_floor", folder / "floor", key, certificate) as floor,
+    ):
         for kind in runs:  # warm up
             send(kind, floor if kind == "floor" else ours, keys, samples=64, seed=f"warm-{kind}")
         for number in range(rounds):

@@ -69,6 +69,18 @@ def edgeloop_server(store: Path, *arguments: object) -> Iterator[Server]:
             process.terminate()
 
 
+@contextlib.contextmanager
+def worker_server(name: str, *arguments: object) -> Iterator[Server]:
+    """A server of `benchmarks.workers` that prints its port first."""
+    line = [sys.executable, "-m", f"benchmarks.workers.{name}", *map(str, arguments)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            port = process.stdout.readline().strip() if process.stdout else ""
+            yield Server(pid=process.pid, target=f"127.0.0.1:{port}")
+        finally:
+            process.kill()
+
+
 def send(kind: str, server: Server, keys: Path, *, samples: int, seed: str) -> Run:
     """One client process that sends samples in one way."""
     line = [sys.executable, "-m", "benchmarks.workers.ingest_client", kind, server.target, str(keys)]

@@ -5,11 +5,8 @@ python -m benchmarks.message_size [--samples 2400] [--rounds 3]
 
 from __future__ import annotations
 
-import contextlib
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -18,25 +15,13 @@ from pathlib import Path
 import click
 
 from benchmarks.fleet_devices import AUTHORITY, let_in, server_files
-from benchmarks.ingest_runs import Server
+from benchmarks.ingest_runs import Server, worker_server
 from benchmarks.table import Row, show
 from benchmarks.workers.echo_server import METHOD, SERVICE
 from benchmarks.workers.ingest_samples import SIZE_BYTES
 
 TOGETHER = (1, 2, 4, 8)
 _UNDER_WAY = 32
-
-
-@contextlib.contextmanager
-def echo_server(key: Path, certificate: Path) -> Iterator[Server]:
-    """A server that only answers, on a free port."""
-    line = [sys.executable, "-m", "benchmarks.workers.echo_server", str(key), str(certificate)]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            port = process.stdout.readline().strip() if process.stdout else ""
-            yield Server(pid=process.pid, target=f"127.0.0.1:{port}")
-        finally:
-            process.kill()
 
 
 def cpu_ms(server: Server, authority: bytes, *, samples: int, together: int) -> float:
@@ -65,7 +50,7 @@ def measure(folder: Path, *, samples: int, rounds: int) -> list[Row]:
     files = server_files(folder / "store", folder / "keys")
     authority = (folder / "keys" / AUTHORITY).read_bytes()
     figures: dict[int, list[float]] = {together: [] for together in TOGETHER}
-    with echo_server(*files) as server:
+    with worker_server("echo_server", *files) as server:
         cpu_ms(server, authority, samples=200, together=1)  # warms up
         for _ in range(rounds):
             for together, done in figures.items():

@@ -132,23 +132,20 @@ class ObjectPlace:
 
     def list(self) -> Iterator[tuple[str, int]]:
         """Path and size of every object below the place."""
-        try:
-            found = self._call("find", self._prefix, detail=True, withdirs=False, limit_s=LIST_TIMEOUT_S)
-        except FileNotFoundError:
-            return
-        start = len(self._prefix) + 1
-        for name, about in found.items():
-            yield name[start:], int(about["size"])
+        return ((path, int(about["size"])) for path, about in self._described())
 
     def dated(self) -> Iterator[tuple[str, float]]:
         """Path of every object below the place, and when it was written: seconds since the epoch, UTC."""
+        return ((path, _written_at(about)) for path, about in self._described())
+
+    def _described(self) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             found = self._call("find", self._prefix, detail=True, withdirs=False, limit_s=LIST_TIMEOUT_S)
         except FileNotFoundError:
             return
         start = len(self._prefix) + 1
         for name, about in found.items():
-            yield name[start:], _written_at(about)
+            yield name[start:], about
 
     def written_at(self, path: str) -> float:
         """When an object was written, seconds since the epoch, UTC. Raises as `read` does."""

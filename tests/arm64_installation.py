@@ -114,6 +114,8 @@ def ensure_wheels(folder: Path, extras: str) -> Path:
     _run([*pip, "wheel", "-q", "--no-deps", "-w", str(folder / "own"), str(source)])
     (own,) = (folder / "own").glob("edgeloop-*.whl")
     kept = root_folder().parent / "install-wheels"
+    for old in kept.glob("edgeloop-*.whl"):  # pip would take it, and what it needed, for the one of now
+        old.unlink()
     platforms = [word for name in PLATFORMS for word in ("--platform", name)]
     binary = ["--only-binary=:all:", "--python-version", "3.11", *platforms]
     wanted = ["-c", str(REPOSITORY / "constraints.txt"), f"{own}[{extras}]"]
